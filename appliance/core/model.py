@@ -1,0 +1,140 @@
+"""What a model says of itself: tensors, preprocessing, decoding, golden vectors. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+
+from appliance.core.types import Array, FrameKind
+
+
+class Dtype(StrEnum):
+    """Element types that the appliance's models use at their edges."""
+
+    INT8 = "int8"
+    UINT8 = "uint8"
+    FLOAT32 = "float32"
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        """The NumPy dtype of the same name."""
+        return np.dtype(self.value)
+
+
+class Task(StrEnum):
+    """What a model is for; decides which decoders may follow it."""
+
+    DETECT = "detect"
+    CLASSIFY = "classify"
+    ANOMALY = "anomaly"
+    SCORE = "score"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor at the model's edge. ``real = (quantised - zero_point) * scale``.
+
+    ``scale`` is 0.0 for float tensors, which are not quantised.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Dtype
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How a frame becomes the input tensor: ``(x - mean) / std``, then quantised by the input's spec.
+
+    ``mean`` and ``std`` have one entry a colour channel (IMAGE), signal channel (WINDOW) or feature (RECORD).
+    """
+
+    kind: FrameKind
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    colour: Literal["rgb", "bgr"] = "rgb"
+    fit: Literal["stretch", "letterbox"] = "stretch"
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SsdRawDecode:
+    """Boxes as offsets from anchors, to be decoded and suppressed here (Liu et al., SSD, 2016)."""
+
+    anchors: Array
+    """float32 ``[N, 4]``: ymin, xmin, ymax, xmax in fractions of the model's picture."""
+    box_scales: tuple[float, float, float, float]
+    """Divisors of the y, x, height and width offsets."""
+    background: bool
+    """Column 0 of the scores is the background; label i stands in column i + 1."""
+    score_min: float
+    iou_max: float
+    max_detections: int
+
+
+@dataclass(frozen=True, slots=True)
+class SsdPostprocessedDecode:
+    """Boxes decoded and suppressed in the graph (``TFLite_Detection_PostProcess``)."""
+
+    score_min: float
+    max_detections: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyDecode:
+    """One score a label."""
+
+    activation: Literal["none", "softmax"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyDecode:
+    """Mean squared error between the normalised input and its reconstruction."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreDecode:
+    """One number for the whole frame."""
+
+    activation: Literal["none", "sigmoid"]
+    label: str
+
+
+Decode = SsdRawDecode | SsdPostprocessedDecode | ClassifyDecode | AnomalyDecode | ScoreDecode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Golden:
+    """Inputs with the raw outputs they must give, and how far a runtime may be off."""
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Mapping[str, Array], ...]
+    tolerance_lsb: Mapping[str, int]
+    """For each role the largest allowed difference, in steps of the quantised value."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A verified model: its description, and the very bytes that were verified."""
+
+    name: str
+    version: str
+    task: Task
+    description: str
+    licence: str
+    source: str
+    input: TensorSpec
+    preprocess: Preprocess
+    outputs: Mapping[str, TensorSpec]
+    decode: Decode
+    labels: tuple[str, ...]
+    golden: Golden
+    tflite: bytes
+    sha256: str
+    """Of ``tflite``, in hexadecimal."""

@@ -1,0 +1,58 @@
+"""Every error raised on purpose, one leaf for each *reaction*.
+
+::
+
+    ApplianceError                 an operating error: expected in the field, never a bug
+    ├── ConfigError                the configuration is wrong: say where, exit 78, a restart does not help
+    ├── ModelError                 a model folder is missing, corrupt or contradicts itself: exit 78
+    ├── SensorError                no frame in time: decide NO_RESULT, reopen the sensor with backoff
+    ├── EndOfRecording             a recording has no more frames: the channel ends, the process lives
+    ├── FrameError                 a frame that does not fit the model: decide NO_RESULT, keep the sensor
+    ├── BackendError               this backend cannot answer: drop it, serve from the next, probe it later
+    ├── NoBackendError             no backend answered in time: decide NO_RESULT
+    ├── OutboxError                an alert could not be stored: count it, health is failed
+    └── BrokerError                no session with the broker: back off, connect again
+
+Adapters convert foreign exceptions at the port and nowhere else. A broken invariant is an ``assert``,
+which ends the process; systemd starts it again.
+"""
+
+
+class ApplianceError(Exception):
+    """Root of the tree. Raise a leaf, never this class itself."""
+
+
+class ConfigError(ApplianceError):
+    """The configuration is wrong; the message names file, key path and what would be right."""
+
+
+class ModelError(ApplianceError):
+    """A model folder cannot be trusted; the message names the folder and what disagrees."""
+
+
+class SensorError(ApplianceError):
+    """The sensor gave no frame within its bounded wait, or was lost."""
+
+
+class EndOfRecording(ApplianceError):  # noqa: N818 - an end, not a fault: nothing went wrong
+    """A recording was played to its end."""
+
+
+class FrameError(ApplianceError):
+    """A frame has not the shape or kind that the model takes."""
+
+
+class BackendError(ApplianceError):
+    """A backend died, missed its deadline, or failed its golden vectors."""
+
+
+class NoBackendError(ApplianceError):
+    """No backend of the model's order could answer."""
+
+
+class OutboxError(ApplianceError):
+    """The outbox could take neither to disk nor to memory what it was given."""
+
+
+class BrokerError(ApplianceError):
+    """The broker is absent, refused the connection, or ended it."""

@@ -1,0 +1,81 @@
+"""Strict parsing of what people and machines write, and the one way its errors are told."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Section(BaseModel):
+    """A section of a file: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def describe(error: ValidationError, file: str, lines: Mapping[tuple[str, ...], int] | None = None) -> str:
+    """Say each fault of ``error`` as ``file:line: key.path: what is wrong; what would be right``, one a line.
+
+    ``lines`` maps key paths to line numbers where they are known (see ``key_lines``).
+    """
+    told = []
+    for fault in error.errors(include_url=False):
+        path = tuple(str(part) for part in fault["loc"])
+        told.append(f"{_place(file, path, lines or {})}: {_sentence(fault)}")
+    return "\n".join(dict.fromkeys(told))
+
+
+def _place(file: str, path: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> str:
+    """Name the file, the nearest line known, and the key path."""
+    number = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
+    where = file if number is None else f"{file}:{number}"
+    return f"{where}: {'.'.join(path)}" if path else where
+
+
+def _sentence(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails holds values of any type
+    """Say what is wrong and what would be right."""
+    if fault["type"] == "extra_forbidden":
+        return "unknown key; remove it or correct its spelling (`appliance check --keys` lists every key)"
+    if fault["type"] == "missing":
+        return "missing; this key is required"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    value = fault.get("input")
+    shown = f" (it is {value!r:.80})" if isinstance(value, str | int | float | bool) else ""
+    return message[:1].lower() + message[1:] + shown
+
+
+def key_lines(text: str) -> dict[tuple[str, ...], int]:
+    """Map key paths of a TOML text to line numbers, as far as a line-wise reading can tell.
+
+    Covers tables, arrays of tables and one-line keys, which is what people write; a path it misses only costs
+    the line number in a message.
+    """
+    found: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    counts: dict[tuple[str, ...], int] = {}
+    for number, line in _code_lines(text):
+        if line.startswith("[["):
+            name = _parts(line[2 : line.find("]]")])
+            counts[name] = counts.get(name, -1) + 1
+            table = (*name, str(counts[name]))
+        elif line.startswith("["):
+            table = _parts(line[1 : line.find("]")])
+        elif "=" in line:
+            found.setdefault(table + _parts(line[: line.index("=")]), number)
+            continue
+        else:
+            continue
+        found.setdefault(table, number)
+    return found
+
+
+def _code_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield numbered lines that are neither empty nor comments."""
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if line and not line.startswith("#"):
+            yield number, line
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    """Split a dotted TOML key; quotes are taken off."""
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))

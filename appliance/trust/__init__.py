@@ -1,0 +1,1 @@
+"""Bytes in, verified values out. Pure: no input or output, no clock, no logging."""
