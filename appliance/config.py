@@ -215,9 +215,7 @@ class SamplesIioConfig(Section):
     sysfs: Path = Path("/sys/bus/iio/devices")
 
 
-SamplesSourceConfig = Annotated[
-    SamplesFileConfig | SamplesSerialConfig | SamplesIioConfig, Field(discriminator="kind")
-]
+SamplesSourceConfig = Annotated[SamplesFileConfig | SamplesSerialConfig | SamplesIioConfig, Field(discriminator="kind")]
 
 
 class SamplesConfig(Section):

@@ -4,12 +4,13 @@ An adapter (``appliance.adapters``) and its simulation (``appliance.sim``) imple
 same contract suite (``tests/contract``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
 from typing import Protocol
 
+from appliance.config import MqttConfig
 from appliance.core.model import Model
 from appliance.core.types import Array, ClockState, Decision, Frame, Outputs
 
@@ -63,11 +64,24 @@ class Sensor(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SensorContext:
+    """What a sensor may know beside its own section of the configuration."""
+
+    channel: str
+    model: Model
+    clock: Clock
+    meter: "Meter"
+    mqtt: MqttConfig
+    topic: str
+    """The channel's topic, ``<root>/<node>/<channel>``."""
+
+
 class Responder(Protocol):
     """A sensor whose frames are questions: it gets each decision to answer with."""
 
     def respond(self, frame: Frame, decision: Decision) -> None:
-        """Answer the question that ``frame`` was. Never blocks; an answer that cannot be sent is dropped and counted."""
+        """Answer the question that ``frame`` was. Never blocks; what cannot be sent is dropped and counted."""
         ...
 
 
@@ -202,13 +216,3 @@ class Link(Protocol):
     def close(self) -> None:
         """End the session with a clean DISCONNECT (which cancels the will). Idempotent; never raises."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One MQTT message. ``payload`` is a flat JSON object, or None for a zero-byte payload."""
-
-    topic: str
-    payload: Mapping[str, object] | str | None
-    qos: int = 1
-    retain: bool = False

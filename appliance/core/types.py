@@ -3,8 +3,9 @@
 Times are monotonic seconds (``CLOCK_MONOTONIC``) unless a name ends in ``_utc``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,23 @@ class Decision:
     def frame_age_s(self) -> float:
         """From capture to decision, in seconds."""
         return self.decided_s - self.captured_s
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One MQTT message. ``payload`` is a JSON object, a plain word, or None for a zero-byte payload."""
+
+    topic: str
+    payload: Mapping[str, object] | str | None
+    qos: int = 1
+    retain: bool = False
+
+
+class Priority(IntEnum):
+    """What may be dropped first when the outbox is full: the higher number."""
+
+    ALERT = 0
+    TELEMETRY = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The appliance without hardware: real implementations of the ports, shipped, that pass the devices' contracts."""
