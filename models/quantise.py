@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from recipe import RecipeError
+
+from models.recipe import Foreign, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
+    from models.recipe import Array
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its sums differ between runs; the same weights are wanted again
 
 
-def load_tensorflow() -> Any:  # noqa: ANN401 - tensorflow ships no types
+def load_tensorflow() -> Foreign:
     """Import tensorflow, or say how to install it.
 
     Raises:
@@ -30,10 +30,11 @@ def load_tensorflow() -> Any:  # noqa: ANN401 - tensorflow ships no types
     except ImportError as error:
         msg = "tensorflow is not installed: pip install -r models/requirements.txt"
         raise RecipeError(msg) from error
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it advises a signature that fails in this version
     return tf
 
 
-def seed(number: int) -> Any:  # noqa: ANN401 - tensorflow ships no types
+def seed(number: int) -> Foreign:
     """Load tensorflow with every random source fixed, so that a recipe gives the same weights again."""
     tf = load_tensorflow()
     tf.keras.utils.set_random_seed(number)
@@ -42,7 +43,7 @@ def seed(number: int) -> Any:  # noqa: ANN401 - tensorflow ships no types
     return tf
 
 
-def freeze(network: Any, shape: Sequence[int], name: str) -> Any:  # noqa: ANN401 - tensorflow ships no types
+def freeze(network: Foreign, shape: Sequence[int], name: str) -> Foreign:
     """Turn a Keras network into a function of one input of a fixed shape, batch included, its weights constants.
 
     `TFLiteConverter.from_keras_model` would leave the batch open, and the Edge TPU compiler refuses dynamic shapes.
@@ -57,13 +58,13 @@ def freeze(network: Any, shape: Sequence[int], name: str) -> Any:  # noqa: ANN40
     return convert_variables_to_constants_v2(concrete)
 
 
-def to_float(function: Any) -> bytes:  # noqa: ANN401 - tensorflow ships no types
+def to_float(function: Foreign) -> bytes:
     """Convert without quantising: the yardstick its INT8 self is measured against."""
     converter = load_tensorflow().lite.TFLiteConverter.from_concrete_functions([function])
     return bytes(converter.convert())
 
 
-def to_int8(function: Any, calibration: Sequence[Array] | Array, *, io: str = "int8") -> bytes:  # noqa: ANN401
+def to_int8(function: Foreign, calibration: Sequence[Array] | Array, *, io: str = "int8") -> bytes:
     """Quantise after training, every operator in INT8.
 
     Args:

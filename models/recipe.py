@@ -1,7 +1,8 @@
 """Write a model folder: what every recipe here does once its `.tflite` exists.
 
-A recipe supplies a flatbuffer, the inputs for its golden vectors and the facts no file can tell (licence, preprocessing,
-decoding). This module reads the rest out of the flatbuffer, runs the golden vectors and writes `model.toml`.
+A recipe supplies a flatbuffer, the inputs for its golden vectors and the facts no file can tell (licence,
+preprocessing, decoding). This module reads the rest out of the flatbuffer, runs the golden vectors and writes
+`model.toml`.
 The format is described in `README.md` beside this file.
 """
 
@@ -11,8 +12,9 @@ import argparse
 import hashlib
 import io
 import json
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+
+Foreign = Any  # an object of tensorflow or of a runtime: neither ships types
 
 MODELS = Path(__file__).resolve().parent
 MODEL_FILE = "model.tflite"
@@ -116,7 +120,7 @@ class Runner:
         return {role: self.outputs[role].dequantise(steps) for role, steps in raw.items()}
 
 
-def _interpreter(tflite: bytes) -> Any:  # noqa: ANN401 - the runtime ships no types
+def _interpreter(tflite: bytes) -> Foreign:
     try:
         from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - so that --help works without it
     except ImportError as error:
@@ -185,7 +189,7 @@ def _model_toml(model: Model, runner: Runner, files: Mapping[str, bytes]) -> str
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     head = {key: getattr(model, key) for key in ("name", "version", "task", "description", "licence", "source")}
     outputs = [("[[outputs]]", {"role": role, **runner.outputs[role].facts()}) for role in model.output_shapes]
-    sections = [
+    sections: list[tuple[str, Mapping[str, object]]] = [
         ("[files]", digests),
         ("[input]", runner.input.facts()),
         ("[preprocess]", model.preprocess),
@@ -228,6 +232,16 @@ def arguments(description: str, default_out: Path = MODELS) -> argparse.Argument
         "--out", type=Path, default=default_out, help="where to write <name>/<version>/ (default: beside the recipe)"
     )
     return parser
+
+
+def carry_out(build: Callable[[], None]) -> int:
+    """Build, or say in one line why not; gives the exit status."""
+    try:
+        build()
+    except RecipeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def roc_auc(scores: Array, positive: Array) -> float:

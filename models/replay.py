@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+Foreign = Any  # the runtimes ship no types
 
-def runtime() -> tuple[str, Any]:
+
+def runtime() -> tuple[str, Foreign]:
     """Give the name and the Interpreter class of the runtime that is installed, the older one first."""
     try:
         from tflite_runtime.interpreter import Interpreter  # noqa: PLC0415 - one of the two is there
@@ -26,7 +28,7 @@ def runtime() -> tuple[str, Any]:
     return "tflite-runtime", Interpreter
 
 
-def differences(folder: Path, interpreter_class: Any) -> dict[str, int]:  # noqa: ANN401 - runtimes ship no types
+def differences(folder: Path, interpreter_class: Foreign) -> dict[str, int]:
     """Give, per role, the largest absolute difference to the golden vectors in quantised steps."""
     toml = tomllib.loads((folder / "model.toml").read_text(encoding="utf-8"))
     interpreter = interpreter_class(model_path=str(folder / "model.tflite"), num_threads=1)

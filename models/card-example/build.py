@@ -9,18 +9,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import quantise
-import recipe
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from models import quantise, recipe
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
+    from models.recipe import Array, Foreign
 
 SEED = 20_240_601
 LEGITIMATE, FRAUDULENT = 60_000, 1_200
@@ -60,18 +57,23 @@ class Transactions:
         return Transactions(self.records[chosen], self.fraud[chosen])
 
 
+def chance(rng: np.random.Generator, share: float, count: int) -> Array:
+    """Draw bool [count], true for about this share of them."""
+    return rng.random(count) < share
+
+
 def legitimate(rng: np.random.Generator, count: int) -> Array:
     """Simulate honest cards, with the large purchases and the journeys that look like fraud; float64 [count, 12]."""
     usual = np.exp(rng.normal(3.2, 0.6, count))
     ratio = np.exp(rng.normal(-0.15, 0.55, count))
-    ratio = np.where(rng.random(count) < 0.015, ratio * rng.uniform(3, 9, count), ratio)
-    travelling = rng.random(count) < 0.04
+    ratio = np.where(chance(rng, 0.015, count), ratio * rng.uniform(3, 9, count), ratio)
+    travelling = chance(rng, 0.04, count)
     home_km = np.where(travelling, rng.gamma(2, 250, count), rng.gamma(1.2, 6, count))
-    last_km = np.where(travelling & (rng.random(count) < 0.3), home_km, rng.gamma(1.1, 5, count))
+    last_km = np.where(travelling & chance(rng, 0.3, count), home_km, rng.gamma(1.1, 5, count))
     last_hour = rng.poisson(0.12, count)
     last_day = last_hour + rng.poisson(1.1, count)
-    hour = np.where(rng.random(count) < 0.05, rng.uniform(0, 6, count), rng.normal(14.5, 4, count) % 24)
-    card_present = rng.random(count) < 0.75
+    hour = np.where(chance(rng, 0.05, count), rng.uniform(0, 6, count), rng.normal(14.5, 4, count) % 24)
+    card_present = chance(rng, 0.75, count)
     columns = (
         usual * ratio,
         ratio,
@@ -82,9 +84,9 @@ def legitimate(rng: np.random.Generator, count: int) -> Array:
         last_day,
         usual * ratio + last_day * usual * rng.gamma(4, 0.25, count),
         np.floor(hour),
-        rng.random(count) < 2 / 7,
+        chance(rng, 2 / 7, count),
         card_present,
-        rng.random(count) < 0.8,
+        chance(rng, 0.8, count),
     )
     return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
 
@@ -93,7 +95,7 @@ def stolen(rng: np.random.Generator, count: int) -> Array:
     """Simulate stolen cards: a burst of purchases far from home, some of them tiny tests; float64 [count, 12]."""
     records = legitimate(rng, count)
     usual = records[:, 0] / records[:, 1]
-    test = rng.random(count) < 0.25
+    test = chance(rng, 0.25, count)
     ratio = np.where(test, rng.uniform(0.02, 0.2, count), rng.uniform(1.2, 6, count))
     burst = rng.poisson(1.6, count)
     records[:, 0], records[:, 1] = usual * ratio, ratio
@@ -104,7 +106,7 @@ def stolen(rng: np.random.Generator, count: int) -> Array:
     records[:, 6] = burst + rng.poisson(1.5, count)
     records[:, 7] = records[:, 0] + usual * records[:, 6] * rng.uniform(0.6, 3, count)
     records[:, 8] = rng.integers(0, 24, count)
-    records[:, 11] = rng.random(count) < 0.15
+    records[:, 11] = chance(rng, 0.15, count)
     return records
 
 
@@ -115,8 +117,8 @@ def taken_over(rng: np.random.Generator, count: int) -> Array:
     records[:, 0] *= ratio / records[:, 1]
     records[:, 1] = ratio
     records[:, 4] = 0.0
-    records[:, 10] = rng.random(count) < 0.05
-    records[:, 11] = rng.random(count) < 0.3
+    records[:, 10] = chance(rng, 0.05, count)
+    records[:, 11] = chance(rng, 0.3, count)
     return records
 
 
@@ -130,7 +132,7 @@ def simulate() -> Transactions:
     return Transactions(records, fraud).part(order)
 
 
-def train(tf: Any, inputs: Array, fraud: Array) -> Any:  # noqa: ANN401 - tensorflow ships no types
+def train(tf: Foreign, inputs: Array, fraud: Array) -> Foreign:
     """Train 64-32-1. It ends in the logit: an INT8 sigmoid keeps half the distinct scores."""
     network = tf.keras.Sequential(
         [
@@ -153,7 +155,9 @@ def report(scores: Array, fraud: Array, title: str) -> None:
     limit = np.quantile(scores[~fraud], 0.99)
     found = float((scores[fraud] > limit).mean())
     levels = len(np.unique(scores))
-    print(f"{title}: ROC-AUC {recipe.roc_auc(scores, fraud):.4f}, recall at 1 % false alarms {found:.3f}, {levels} levels")
+    print(
+        f"{title}: ROC-AUC {recipe.roc_auc(scores, fraud):.4f}, recall at 1 % false alarms {found:.3f}, {levels} levels"
+    )
 
 
 def build(out: Path) -> None:
@@ -165,7 +169,8 @@ def build(out: Path) -> None:
     mean, std = training.records.mean(axis=0), training.records.std(axis=0)
 
     def normalised(records: Array) -> Array:
-        return np.clip((records - mean) / std, -CLIP_STD, CLIP_STD).astype(np.float32)
+        inputs: Array = np.clip((records - mean) / std, -CLIP_STD, CLIP_STD).astype(np.float32)
+        return inputs
 
     print(f"training {EPOCHS} epochs")
     tf = quantise.seed(SEED)
@@ -186,9 +191,9 @@ def build(out: Path) -> None:
             name="card-example",
             version="1.0.0",
             task="score",
-            description="Example that scores card transactions, to exercise the transactions channel; not the fraud model.",
+            description="Example: scores card transactions, to exercise the transactions channel; not the fraud model.",
             licence="Apache-2.0",
-            source="Trained by models/card-example/build.py on its own seeded simulator; no real transaction was seen.",
+            source="Trained by models/card-example/build.py on its own seeded simulator of transactions.",
             tflite=tflite,
             output_shapes={"score": (1, 1)},
             preprocess={
@@ -206,14 +211,9 @@ def build(out: Path) -> None:
 
 
 def main() -> int:
-    """Build, or say in one line why not."""
+    """Read the command line and build."""
     options = recipe.arguments("Build models/card-example/1.0.0.").parse_args()
-    try:
-        build(options.out)
-    except recipe.RecipeError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return recipe.carry_out(lambda: build(options.out))
 
 
 if __name__ == "__main__":
