@@ -6,6 +6,7 @@
     ├── ConfigError                the configuration is wrong: say where, exit 78, a restart does not help
     ├── ModelError                 a model folder is missing, corrupt or contradicts itself: exit 78
     ├── SensorError                no frame in time: decide NO_RESULT, reopen the sensor with backoff
+    ├── Idle                       nothing to judge yet, the sensor is well: no decision, no fault, ask again
     ├── EndOfRecording             a recording has no more frames: the channel ends, the process lives
     ├── FrameError                 a frame that does not fit the model: decide NO_RESULT, keep the sensor
     ├── BackendError               this backend cannot answer: drop it, serve from the next, probe it later
@@ -32,6 +33,10 @@ class ModelError(ApplianceError):
 
 class SensorError(ApplianceError):
     """The sensor gave no frame within its bounded wait, or was lost."""
+
+
+class Idle(ApplianceError):  # noqa: N818 - a state, not a fault: nobody asked yet
+    """Nothing to judge yet; the sensor is well (no request came, a window is still filling)."""
 
 
 class EndOfRecording(ApplianceError):  # noqa: N818 - an end, not a fault: nothing went wrong

@@ -54,8 +54,9 @@ class Sensor(Protocol):
     def capture(self, timeout_s: float) -> Frame:
         """Return the newest frame not yet returned, waiting at most ``timeout_s``.
 
-        Raises SensorError when there is none in time or the device is lost, EndOfRecording when there will
-        never be one again.
+        Raises SensorError when there is none in time or the device is lost, Idle when there is none in time and
+        that is no fault (no request came, a window is still filling), EndOfRecording when there will never be one
+        again.
         """
         ...
 
