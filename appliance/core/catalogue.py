@@ -27,6 +27,9 @@ DURATION_BUCKETS_S = (
 )  # fmt: skip
 """Upper bounds of the buckets of every duration, in seconds: 1 ms to 10 s, and two below for the small stages."""
 
+SERIES_MAX = 500
+"""Sets of label values one metric may have: labels name things of the configuration and reasons, never free text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:

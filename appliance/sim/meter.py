@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from threading import Lock
 
-from appliance.core.catalogue import METRICS, Metric, MetricKind, check
+from appliance.core.catalogue import METRICS, SERIES_MAX, Metric, MetricKind, check
 from appliance.core.summary import Series, Summary
 from appliance.ports import Clock
 from appliance.sim.clock import ManualClock
@@ -33,6 +33,7 @@ class RecordingMeter:
             series = self._values[name]
             key = _key(labels)
             series[key] = series.get(key, 0.0) + amount
+            assert len(series) <= SERIES_MAX, f"{name}: its labels take too many values"
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add one observation to a histogram."""
@@ -41,6 +42,7 @@ class RecordingMeter:
         with self._lock:
             observations = self._observations[name].setdefault(_key(labels), [])
             assert len(observations) < OBSERVATIONS_MAX, name
+            assert len(self._observations[name]) <= SERIES_MAX, f"{name}: its labels take too many values"
             observations.append(value)
 
     def set(self, name: str, value: float, **labels: str) -> None:
@@ -49,6 +51,7 @@ class RecordingMeter:
         assert math.isfinite(value), f"{name}: {value} is no value"
         with self._lock:
             self._values[name][_key(labels)] = value
+            assert len(self._values[name]) <= SERIES_MAX, f"{name}: its labels take too many values"
 
     def flat(self) -> dict[str, float]:
         """The numbers of the ``metrics`` topic."""
