@@ -1,0 +1,146 @@
+"""Boxes of single-shot detectors: from offsets and anchors, or decoded in the graph."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.core.model import Dtype, Model, SsdPostprocessedDecode, SsdRawDecode
+from appliance.core.preprocess import Placement, Prepared
+from appliance.core.quant import dequantise, finite, least_reaching
+from appliance.core.types import Array, Box, Outputs, Prediction
+
+CANDIDATES_MAX = 400
+"""Boxes that enter suppression, best first (Liu et al., SSD, 2016, take as many); bounds its time and memory."""
+_EXPONENT_MAX = 10.0
+"""A side e^10 times its anchor's covers any picture; beyond, ``exp`` may leave floating point."""
+
+Boxes = NDArray[np.float64]
+
+
+def decode_ssd_raw(outputs: Outputs, prepared: Prepared, model: Model) -> tuple[Prediction, ...]:
+    """Decode ``boxes`` [1, N, 4] and ``scores`` [1, N, columns] of N anchors; suppress doubles label by label.
+
+    Boxes of which no part is inside the frame are left out.
+    """
+    decode = model.decode
+    assert isinstance(decode, SsdRawDecode)
+    anchors, indices, scores = _candidates(outputs["scores"][0], model, decode)
+    if not scores.size:
+        return ()
+    raw = outputs["boxes"][0, anchors]
+    offsets = finite(dequantise(raw, model.outputs["boxes"]), "boxes")
+    boxes = prepared.placement.to_frame(_from_offsets(offsets, decode.anchors[anchors], decode))
+    seen = np.flatnonzero(_seen(boxes))
+    boxes, indices, scores = boxes[seen], indices[seen], scores[seen]
+    kept = suppress(boxes, indices, decode.iou_max, decode.max_detections)
+    return _predictions(boxes[kept], indices[kept], scores[kept], model)
+
+
+def decode_ssd_postprocessed(outputs: Outputs, prepared: Prepared, model: Model) -> tuple[Prediction, ...]:
+    """Take ``boxes`` [1, slots, 4], ``classes`` and ``scores`` [1, slots] as they are, as far as ``count`` [1] goes.
+
+    Slots past ``count`` are uninitialised memory in the runtime's ``TFLite_Detection_PostProcess``: never looked at.
+    """
+    decode = model.decode
+    assert isinstance(decode, SsdPostprocessedDecode)
+    count = int(_real(outputs["count"].ravel()[:1], "count", model)[0])
+    used = slice(0, max(0, count))
+    scores = _real(outputs["scores"][0, used], "scores", model).astype(np.float64)
+    indices = np.rint(_real(outputs["classes"][0, used], "classes", model))
+    boxes = _placed(_real(outputs["boxes"][0, used], "boxes", model), prepared.placement)
+    wanted = np.flatnonzero((scores >= decode.score_min) & _seen(boxes))
+    best = wanted[np.argsort(-scores[wanted], kind="stable")][: decode.max_detections]
+    return _predictions(boxes[best], indices[best], scores[best], model)
+
+
+def suppress(boxes: Boxes, indices: Array, iou_max: float, kept_max: int) -> list[int]:
+    """Greedy non-maximum suppression within each label.
+
+    A box is dropped when it overlaps a better one that was kept by *more* than ``iou_max``
+    (``NonMaxSuppressionSingleClassHelper`` in tensorflow/lite/kernels/detection_postprocess.cc).
+
+    Args:
+        boxes: ``[n, 4]`` in any unit, ymin <= ymax and xmin <= xmax, best first.
+        indices: ``[n]``, each box's label.
+        iou_max: intersection over union, 0 to 1.
+        kept_max: how many boxes may be kept.
+
+    Returns:
+        Positions of the boxes kept, best first.
+    """
+    doubles = _overlaps(boxes, iou_max) & (indices[:, np.newaxis] == indices)
+    alive = np.ones(len(boxes), np.bool_)
+    kept: list[int] = []
+    for position in range(len(boxes)):
+        if len(kept) == kept_max:
+            break
+        if alive[position]:
+            kept.append(position)
+            alive &= ~doubles[position]
+    return kept
+
+
+def _overlaps(boxes: Boxes, iou_max: float) -> NDArray[np.bool_]:
+    """Say of each pair of boxes whether they share more than ``iou_max`` of their union: ``[n, n]``."""
+    ymin, xmin, ymax, xmax = boxes.T[:, :, np.newaxis]
+    height = np.minimum(ymax, ymax.T) - np.maximum(ymin, ymin.T)
+    width = np.minimum(xmax, xmax.T) - np.maximum(xmin, xmin.T)
+    common = np.maximum(height, 0.0) * np.maximum(width, 0.0)
+    areas = (ymax - ymin) * (xmax - xmin)
+    above: NDArray[np.bool_] = common > iou_max * (areas + areas.T - common)  # no division: a union may round to 0
+    return above
+
+
+def _candidates(columns: Array, model: Model, decode: SsdRawDecode) -> tuple[Array, Array, Boxes]:
+    """Find what reaches ``score_min``, in the quantised domain, so that only a handful is dequantised.
+
+    Args:
+        columns: ``[N, columns]``, still quantised; the background's column first if there is one.
+        model: whose outputs these are.
+        decode: its way of decoding.
+
+    Returns:
+        Anchors, labels' indices and real scores, each ``[n]``, best first; equal scores in the anchors' order.
+    """
+    spec = model.outputs["scores"]
+    labelled = columns[:, 1:] if decode.background else columns
+    if spec.dtype is Dtype.FLOAT32:
+        finite(labelled, "scores")
+    hits = np.flatnonzero(labelled >= least_reaching(decode.score_min, spec))
+    anchors, indices = np.divmod(hits, labelled.shape[1])
+    scores = dequantise(labelled[anchors, indices], spec).astype(np.float64)
+    best = np.argsort(-scores, kind="stable")[:CANDIDATES_MAX]
+    return anchors[best], indices[best], scores[best]
+
+
+def _from_offsets(offsets: Array, anchors: Array, decode: SsdRawDecode) -> Boxes:
+    """Move and stretch anchors by their offsets (Liu et al., SSD, 2016, 2.2): ``[n, 4]`` y, x, height, width each."""
+    offset = offsets / np.asarray(decode.box_scales)
+    lower, upper = anchors[:, :2].astype(np.float64), anchors[:, 2:].astype(np.float64)
+    size = upper - lower
+    centre = (lower + upper) / 2 + offset[:, :2] * size
+    half = np.exp(np.minimum(offset[:, 2:], _EXPONENT_MAX)) * size / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def _seen(boxes: Boxes) -> NDArray[np.bool_]:
+    """Say of each clipped box whether anything of it is inside the frame: ``[n]``."""
+    seen: NDArray[np.bool_] = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return seen
+
+
+def _placed(boxes: Array, placement: Placement) -> Boxes:
+    return placement.to_frame(boxes.astype(np.float64))
+
+
+def _real(raw: Array, role: str, model: Model) -> Array:
+    return finite(dequantise(raw, model.outputs[role]), role)
+
+
+def _predictions(boxes: Boxes, indices: Array, scores: Array, model: Model) -> tuple[Prediction, ...]:
+    """One prediction a box. An index without a label is told as ``class <index>``: seen, if not understood."""
+    return tuple(
+        Prediction(model.labels[index] if 0 <= index < len(model.labels) else f"class {index}", score, Box(*corners))
+        for index, score, corners in zip(
+            (int(index) for index in indices), scores.tolist(), boxes.tolist(), strict=True
+        )
+    )
