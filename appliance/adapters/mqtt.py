@@ -11,8 +11,8 @@ from paho.mqtt.client import Client
 from appliance.adapters.mqtt_connect import make_client, open_client
 from appliance.adapters.mqtt_session import Session
 from appliance.config import MqttConfig
-from appliance.core.payload import encode
 from appliance.core.types import Message
+from appliance.core.wire import encode
 from appliance.errors import BrokerError, ConfigError
 from appliance.ports import LinkEvent
 

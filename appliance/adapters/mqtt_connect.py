@@ -10,7 +10,6 @@ import ssl
 import time
 from pathlib import Path
 
-import structlog
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -18,6 +17,7 @@ from paho.mqtt.properties import Properties
 
 from appliance.config import MqttConfig, TlsConfig
 from appliance.errors import BrokerError, ConfigError
+from appliance.log import get
 
 PASSWORD_BYTES_MAX = 4096
 """A password file's first line may be this long."""
@@ -26,7 +26,7 @@ RECEIVE_BYTES_MAX = 1_000_000
 STEP_MIN_S = 0.001
 """What a step of connecting gets at least when the steps before used the time up; 0 would mean non-blocking."""
 _SECRET_MODE_MASK = 0o177
-_log = structlog.get_logger("mqtt")
+_log = get(__name__)
 
 
 class _Client(Client):

@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from appliance.errors import BrokerError
+from appliance.log import get
 from appliance.ports import Acknowledged, LinkEvent, Lost, Received
 
 CLOSE_TIMEOUT_S = 1.0
@@ -33,7 +33,7 @@ RECEIVE_MAXIMUM = 65_535
 NOT_NOW = frozenset({0x80, 0x83, 0x97})
 """Reasons of a PUBACK that are about the broker, not the message (unspecified, implementation specific, quota
 exceeded; MQTT 5, 3.4.2.1): the message is kept, and the session ends as if the broker had failed."""
-_log = structlog.get_logger("mqtt")
+_log = get(__name__)
 
 
 @dataclass(frozen=True, slots=True)

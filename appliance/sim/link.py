@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event, RLock
 
-from appliance.core.payload import encode
 from appliance.core.types import Message
+from appliance.core.wire import encode
 from appliance.errors import BrokerError
 from appliance.ports import Acknowledged, Clock, LinkEvent, Lost, Received
 

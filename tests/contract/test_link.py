@@ -1,0 +1,327 @@
+"""What ``ports.Link`` promises, kept by paho against a real mosquitto and by the simulation."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event, Thread
+from typing import Protocol
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from appliance.adapters.clock import SystemClock
+from appliance.adapters.mqtt import PahoLink
+from appliance.config import MqttConfig
+from appliance.core.types import Message
+from appliance.errors import BrokerError
+from appliance.ports import Acknowledged, Link, LinkEvent, Lost, Received
+from appliance.sim.link import SimulatedBroker, SimulatedLink
+from tests.broker import Mosquitto
+from tests.waiting import eventually
+
+WILL = Message("edge/n1/availability", "offline", qos=1, retain=True)
+CONNECT_TIMEOUT_S = 1.0
+
+
+class Bench(Protocol):
+    """A broker of one kind, a link to it, and the eyes of a foreign client."""
+
+    link: Link
+
+    def start(self) -> None: ...
+    def refuse(self) -> None: ...
+    def stop(self) -> None: ...
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None: ...
+    def seen(self, topic: str) -> list[bytes]:
+        """Payloads that a live subscriber got."""
+        ...
+
+    def retained(self, topic: str) -> bytes | None:
+        """What a later subscriber finds."""
+        ...
+
+
+class PahoBench:
+    """Mosquitto and a plain paho client as the foreigner."""
+
+    def __init__(self, folder: Path, protocol: str, stack: ExitStack) -> None:
+        self._folder, self._stack = folder, stack
+        self._broker = Mosquitto(folder)
+        config = MqttConfig.model_validate(
+            {"port": self._broker.port, "protocol": protocol, "connect_timeout_s": CONNECT_TIMEOUT_S}
+        )
+        self.link: Link = PahoLink(config, client_id="link", will=WILL)
+        self._live: list[mqtt.MQTTMessage] = []
+        self._foreigner: mqtt.Client | None = None
+        stack.callback(self.link.close)
+
+    def start(self) -> None:
+        self._stack.enter_context(self._broker)
+        self._foreigner = self._client(self._live)
+
+    def refuse(self) -> None:
+        strict = Mosquitto(self._folder / "strict", settings="allow_anonymous false")
+        strict_config = MqttConfig(port=strict.port, connect_timeout_s=CONNECT_TIMEOUT_S)
+        self.link = PahoLink(strict_config, client_id="link", will=WILL)
+        self._stack.enter_context(strict)
+
+    def stop(self) -> None:
+        self._broker.stop(kill=True)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        assert self._foreigner is not None
+        self._foreigner.publish(topic, payload, 1, retain).wait_for_publish(5.0)
+
+    def seen(self, topic: str) -> list[bytes]:
+        return [bytes(message.payload) for message in self._live if message.topic == topic]
+
+    def retained(self, topic: str) -> bytes | None:
+        found: list[mqtt.MQTTMessage] = []
+        client = self._client(found)
+        self.publish("contract/fence", b"")  # delivered after what was retained
+        eventually(lambda: any(message.topic == "contract/fence" for message in found))
+        client.disconnect()
+        return next((bytes(message.payload) for message in found if message.topic == topic and message.retain), None)
+
+    def _client(self, into: list[mqtt.MQTTMessage]) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        subscribed = Event()
+        client.on_message = lambda _client, _data, message: into.append(message)
+        client.on_connect = lambda client, *_rest: client.subscribe("#", 1)
+        client.on_subscribe = lambda *_rest: subscribed.set()
+        client.connect("127.0.0.1", self._broker.port)
+        client.loop_start()
+        self._stack.callback(client.loop_stop)
+        self._stack.callback(client.disconnect)
+        assert subscribed.wait(5.0)
+        return client
+
+
+class SimulatedBench:
+    """The broker in memory."""
+
+    def __init__(self) -> None:
+        self.broker = SimulatedBroker()
+        self.broker.script.absent = True
+        self.link: Link = SimulatedLink(self.broker, SystemClock(), will=WILL)
+
+    def start(self) -> None:
+        self.broker.script.absent = False
+
+    def refuse(self) -> None:
+        self.start()
+        self.broker.script.refuse = "Not authorized"
+
+    def stop(self) -> None:
+        self.broker.script.absent = True
+        self.broker.drop()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        self.broker.publish(topic, payload, retain=retain)
+
+    def seen(self, topic: str) -> list[bytes]:
+        return [message.payload for message in self.broker.log(topic)]
+
+    def retained(self, topic: str) -> bytes | None:
+        return self.broker.retained(topic)
+
+
+@pytest.fixture(
+    params=[pytest.param("5", marks=pytest.mark.broker), pytest.param("3.1.1", marks=pytest.mark.broker), "simulated"]
+)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param == "simulated":
+        yield SimulatedBench()
+        return
+    with ExitStack() as stack:
+        yield PahoBench(tmp_path, request.param, stack)
+
+
+def events(link: Link, wanted: Callable[[list[LinkEvent]], bool]) -> list[LinkEvent]:
+    """Poll until what happened is what is wanted."""
+    happened: list[LinkEvent] = []
+
+    def poll() -> bool:
+        happened.extend(link.poll(0.05))
+        return wanted(happened)
+
+    eventually(poll)
+    return happened
+
+
+def is_lost(happened: list[LinkEvent]) -> bool:
+    return any(isinstance(event, Lost) for event in happened)
+
+
+def test_an_absent_broker_is_a_broker_error_and_no_session(bench: Bench) -> None:
+    with pytest.raises(BrokerError):
+        bench.link.connect([])
+    with pytest.raises(BrokerError):
+        bench.link.publish("t", b"", qos=1, retain=False)
+
+
+def test_a_refused_connection_is_no_session_and_says_why(bench: Bench) -> None:
+    bench.refuse()
+    with pytest.raises(BrokerError, match="Not authorized"):
+        bench.link.connect([])
+    with pytest.raises(BrokerError):
+        bench.link.publish("t", b"", qos=1, retain=False)
+
+
+def test_a_message_is_delivered_and_acknowledged_under_its_own_token(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect([])
+    tokens = [bench.link.publish("t", b"%d" % number, qos=1, retain=False) for number in range(50)]
+    acknowledged = events(bench.link, lambda happened: len(happened) == len(tokens))
+    assert acknowledged == [Acknowledged(token) for token in tokens]
+    assert len(set(tokens)) == len(tokens)
+    eventually(lambda: len(bench.seen("t")) == len(tokens))
+    assert bench.seen("t") == [b"%d" % number for number in range(50)]
+
+
+def test_a_message_of_quality_0_is_delivered_and_never_acknowledged(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect([])
+    bench.link.publish("t", b"quick", qos=0, retain=False)
+    after = bench.link.publish("t", b"sure", qos=1, retain=False)
+    assert events(bench.link, bool) == [Acknowledged(after)]
+    eventually(lambda: len(bench.seen("t")) == 2)
+
+
+def test_a_message_larger_than_any_socket_buffer_is_delivered_whole(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect([])
+    payload = bytes(range(256)) * 40_000  # 10 MB
+    token = bench.link.publish("t", payload, qos=1, retain=False)
+    assert events(bench.link, bool) == [Acknowledged(token)]
+    eventually(lambda: bench.seen("t"))
+    assert bench.seen("t") == [payload]
+
+
+@pytest.mark.parametrize("retain", [True, False])
+def test_a_later_subscriber_finds_exactly_what_was_retained(bench: Bench, retain: bool) -> None:  # noqa: FBT001 - a parameter of the table
+    bench.start()
+    bench.link.connect([])
+    bench.link.publish("t", b"x", qos=1, retain=retain)
+    events(bench.link, bool)
+    assert bench.retained("t") == (b"x" if retain else None)
+
+
+def test_a_received_message_says_whether_it_was_retained(bench: Bench) -> None:
+    bench.start()
+    bench.publish("cmd", b"old", retain=True)
+    bench.link.connect(["cmd"])
+    assert events(bench.link, bool) == [Received("cmd", b"old", retained=True)]
+    bench.publish("cmd", b"new", retain=True)
+    assert events(bench.link, bool) == [Received("cmd", b"new", retained=False)]
+
+
+def test_only_subscribed_topics_are_received(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect(["a", "b"])
+    for topic in ("c", "a", "c", "b"):
+        bench.publish(topic, b"")
+    happened = events(bench.link, lambda happened: len(happened) >= 2)
+    assert happened == [Received("a", b"", retained=False), Received("b", b"", retained=False)]
+
+
+def test_a_dead_broker_is_a_lost_session(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect([])
+    bench.stop()
+    happened = events(bench.link, is_lost)
+    assert [type(event) for event in happened] == [Lost]
+    with pytest.raises(BrokerError):
+        bench.link.publish("t", b"", qos=1, retain=False)
+    assert bench.link.poll(0.01) == []
+
+
+def test_after_a_loss_a_new_session_has_its_subscriptions_again(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect(["cmd"])
+    bench.stop()
+    events(bench.link, is_lost)
+    bench.start()
+    bench.link.connect(["cmd"])
+    bench.publish("cmd", b"hello")
+    assert events(bench.link, bool) == [Received("cmd", b"hello", retained=False)]
+
+
+def test_nothing_of_a_session_reaches_the_next_one(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect([])
+    bench.link.publish("t", b"first", qos=1, retain=False)
+    bench.link.connect([])
+    token = bench.link.publish("t", b"second", qos=1, retain=False)
+    assert events(bench.link, bool) == [Acknowledged(token)]
+
+
+def test_poll_returns_with_nothing_when_nothing_happens(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect([])
+    assert bench.link.poll(0.0) == []
+    assert bench.link.poll(0.02) == []
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_wake_ends_a_poll_with_and_without_a_session(bench: Bench, connected: bool) -> None:  # noqa: FBT001 - a parameter of the table
+    if connected:
+        bench.start()
+        bench.link.connect([])
+    ended = Event()
+
+    def poll_long() -> None:
+        # Many long polls: whatever bound a single one has, only a wake ends all of them in time.
+        for _ in range(3):
+            bench.link.poll(60.0)
+        ended.set()
+
+    thread = Thread(target=poll_long, daemon=True)
+    thread.start()
+
+    def wake_until_ended() -> bool:
+        bench.link.wake()
+        return ended.wait(0.005)
+
+    eventually(wake_until_ended, within_s=2.0)
+    thread.join(2.0)
+
+
+def test_a_wake_before_the_poll_is_not_forgotten(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect([])
+    bench.link.wake()
+    ended = Event()
+
+    def poll_once() -> None:
+        bench.link.poll(60.0)
+        ended.set()
+
+    thread = Thread(target=poll_once, daemon=True)
+    thread.start()
+    assert ended.wait(0.9)  # less than the longest single wait of the adapter
+    thread.join(2.0)
+
+
+def test_a_clean_close_cancels_the_will(bench: Bench) -> None:
+    bench.start()
+    bench.link.connect([])
+    bench.link.publish(WILL.topic, b"online", qos=1, retain=True)
+    events(bench.link, bool)
+    bench.link.close()
+    bench.publish("fence", b"")
+    eventually(lambda: bench.seen("fence"))
+    assert bench.seen(WILL.topic) == [b"online"]
+    assert bench.retained(WILL.topic) == b"online"
+
+
+def test_close_is_idempotent_and_ends_the_session(bench: Bench) -> None:
+    bench.link.close()
+    bench.start()
+    bench.link.connect([])
+    bench.link.close()
+    bench.link.close()
+    assert bench.link.poll(0.01) == []
+    with pytest.raises(BrokerError):
+        bench.link.publish("t", b"", qos=1, retain=False)
