@@ -1,0 +1,166 @@
+"""What a ``model.toml`` may say, key by key (``models/README.md`` explains each to the author of a model)."""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, Strict, StringConstraints, model_validator
+
+from appliance.core.model import Dtype, Task
+from appliance.schema import Section
+
+TENSOR_ELEMENTS_MAX = 16 * 1024 * 1024
+"""Elements of one tensor at a model's edge: a 2300 x 2300 colour picture, and no more than the memory of a small Pi."""
+TOLERANCE_LSB_MAX = 64
+"""A quarter of the range of an 8-bit value; golden vectors with more prove nothing."""
+
+Int = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Flag = Annotated[bool, Strict()]
+Fraction = Annotated[float, Strict(), Field(ge=0.0, le=1.0)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Label = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,64}$")]
+RelativePath = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,63}){0,3}$")
+]
+"""A path that cannot leave its folder: no leading slash, no ``..``, no backslash, no hidden name."""
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Detections = Annotated[int, Strict(), Field(ge=1, le=1000)]
+
+
+class TensorSection(Section):
+    """``[input]``: the tensor exactly as the file has it."""
+
+    name: Text
+    shape: tuple[Annotated[Int, Field(ge=1, le=TENSOR_ELEMENTS_MAX)], ...] = Field(min_length=1, max_length=6)
+    dtype: Dtype
+    scale: Number = Field(default=0.0, ge=0.0)
+    zero_point: Int = 0
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if math.prod(self.shape) > TENSOR_ELEMENTS_MAX:
+            msg = f"shape has {math.prod(self.shape)} elements; at most {TENSOR_ELEMENTS_MAX} are taken"
+            raise ValueError(msg)
+        if self.dtype is Dtype.FLOAT32:
+            if self.scale != 0.0 or self.zero_point != 0:
+                msg = "a float32 tensor is not quantised: scale must be 0.0 and zero_point 0, or leave both out"
+                raise ValueError(msg)
+            return self
+        low, high = (-128, 127) if self.dtype is Dtype.INT8 else (0, 255)
+        if self.scale <= 0.0:
+            msg = f"scale must be greater than 0 for {self.dtype}"
+            raise ValueError(msg)
+        if not low <= self.zero_point <= high:
+            msg = f"zero_point must be from {low} to {high} for {self.dtype}, not {self.zero_point}"
+            raise ValueError(msg)
+        return self
+
+
+class OutputSection(TensorSection):
+    """``[[outputs]]``: a tensor and the part it plays."""
+
+    role: Name
+
+
+class _Preprocess(Section):
+    mean: tuple[Number, ...] = Field(min_length=1, max_length=4096)
+    std: tuple[Annotated[Number, Field(gt=0.0)], ...] = Field(min_length=1, max_length=4096)
+
+
+class ImageSection(_Preprocess):
+    """``[preprocess]`` of a picture. Colour and fit have no default: a wrong guess costs accuracy in silence."""
+
+    kind: Literal["image"]
+    colour: Literal["rgb", "bgr"]
+    fit: Literal["stretch", "letterbox"]
+
+
+class WindowSection(_Preprocess):
+    """``[preprocess]`` of a window of samples."""
+
+    kind: Literal["window"]
+
+
+class RecordSection(_Preprocess):
+    """``[preprocess]`` of a record of named numbers."""
+
+    kind: Literal["record"]
+    features: tuple[Label, ...] = Field(min_length=1, max_length=4096)
+
+
+class SsdRawSection(Section):
+    """``[decode]`` of boxes that stand as offsets from anchors."""
+
+    kind: Literal["ssd_raw"]
+    anchors: RelativePath
+    box_scales: tuple[Number, Number, Number, Number]
+    background: Flag
+    score_min: Fraction
+    iou_max: Fraction
+    max_detections: Detections
+
+    @model_validator(mode="after")
+    def _divisors(self) -> Self:
+        if min(self.box_scales) <= 0.0:
+            msg = "box_scales must all be greater than 0: offsets are divided by them"
+            raise ValueError(msg)
+        return self
+
+
+class SsdPostprocessedSection(Section):
+    """``[decode]`` of boxes that the graph has decoded."""
+
+    kind: Literal["ssd_postprocessed"]
+    score_min: Fraction
+    max_detections: Detections
+
+
+class ClassifySection(Section):
+    """``[decode]`` of one score a label."""
+
+    kind: Literal["classify"]
+    activation: Literal["none", "softmax"]
+
+
+class AnomalySection(Section):
+    """``[decode]`` of a reconstruction."""
+
+    kind: Literal["anomaly"]
+    label: Label
+
+
+class ScoreSection(Section):
+    """``[decode]`` of one number."""
+
+    kind: Literal["score"]
+    activation: Literal["none", "sigmoid"]
+    label: Label
+
+
+class GoldenSection(Section):
+    """``[golden]``."""
+
+    file: RelativePath
+    tolerance_lsb: dict[Name, Annotated[Int, Field(ge=0, le=TOLERANCE_LSB_MAX)]]
+
+
+class Description(Section):
+    """A whole ``model.toml``; whether its parts fit one another, ``consistency`` says."""
+
+    format: Literal[1] = Field(alias="schema")
+    name: Name
+    version: Annotated[str, StringConstraints(pattern=r"^[0-9][0-9A-Za-z.+-]{0,31}$")]
+    task: Task
+    description: Text
+    licence: Text
+    source: Text
+    files: dict[RelativePath, Digest] = Field(min_length=1, max_length=64)
+    input: TensorSection
+    preprocess: Annotated[ImageSection | WindowSection | RecordSection, Field(discriminator="kind")]
+    outputs: tuple[OutputSection, ...] = Field(min_length=1, max_length=8)
+    decode: Annotated[
+        SsdRawSection | SsdPostprocessedSection | ClassifySection | AnomalySection | ScoreSection,
+        Field(discriminator="kind"),
+    ]
+    golden: GoldenSection
