@@ -1,0 +1,252 @@
+"""The order of backends: who answers, who was dropped, who may come back.
+
+The twin is the last of the order: opened first, warm from then on, so that a lost accelerator costs one deadline and
+not the 2 to 25 s that opening one takes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+from appliance.core.model import Model
+from appliance.core.types import Array, InferenceResult, Outputs
+from appliance.errors import BackendError, ModelError, NoBackendError
+from appliance.inference.proof import Refusal, make_ready
+from appliance.inference.tally import NOBODY, Tally
+from appliance.ports import Backend, Clock, Meter
+
+
+@dataclass(slots=True)
+class _Seat:
+    """A backend's place in the order."""
+
+    backend: Backend
+    serving: bool = False
+    """Open, proven, and not dropped."""
+    contradicted: bool = False
+    """The model's file does not suit this backend and never will: not probed."""
+    to_close: bool = False
+    """Dropped, and its hardware not let go yet."""
+    probing: bool = False
+    """In the hands of ``probe``."""
+    due_s: float = 0.0
+    """When it may be probed."""
+    reason: str = ""
+    """Why it does not serve."""
+
+
+class Inference:
+    """One model on its backends, shared by any number of channels.
+
+    ``_turn`` is held while a backend runs, so that channels take turns. ``_state`` guards the seats for a few
+    microseconds and never while a backend works: opening and proving an accelerator holds up no frame, and the switch
+    falls between two of them.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        backends: Sequence[Backend],
+        clock: Clock,
+        meter: Meter,
+        *,
+        deadline_s: float,
+        probe_interval_s: float,
+    ) -> None:
+        """Arrange the backends; nothing is opened yet.
+
+        Args:
+            model: what they run.
+            backends: in order of preference, one or more; the last is the twin.
+            clock: measures.
+            meter: gets the measurements.
+            deadline_s: for one backend to answer, and for a channel to wait for its turn.
+            probe_interval_s: how long a dropped backend is left alone.
+        """
+        assert backends, "a model needs a backend"
+        self.model = model
+        self._seats = tuple(_Seat(each, reason=f"{each.name}: not opened yet") for each in backends)
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._probe_interval_s = probe_interval_s
+        self._turn = Lock()
+        self._state = Lock()
+        self._probing = Lock()
+        self._ended = True
+        self._tally = Tally(model, clock, meter)
+
+    @property
+    def active(self) -> str:
+        """Name of the backend that answers now; empty when none does."""
+        return next((seat.backend.name for seat in self._seats if seat.serving), "")
+
+    @property
+    def degraded(self) -> bool:
+        """True when another than the first of the order answers, or none."""
+        return not self._seats[0].serving
+
+    def open(self) -> None:
+        """Open and prove the twin, or failing that the next before it. ``probe`` then opens the others.
+
+        Raises:
+            ModelError: the file contradicts its description, or no backend gives the golden outputs.
+            NoBackendError: no backend can serve; with each one's reason.
+        """
+        self._ended = False
+        refusals = []
+        for seat in reversed(self._seats):
+            refusal = make_ready(seat.backend, self.model)
+            if refusal is None:
+                self._admit(seat, first=True)
+                return
+            refusals.append(refusal)
+        self._gauge()
+        told = f"{self.model.name} {self.model.version}: " + "; ".join(refusal.reason for refusal in refusals)
+        raise ModelError(told) if all(refusal.kind == "golden" for refusal in refusals) else NoBackendError(told)
+
+    def infer(self, tensor: Array) -> InferenceResult:
+        """Run the model on ``tensor``; a backend that fails is dropped and the next one answers.
+
+        Returns within ``deadline_s`` for the turn and ``deadline_s`` for each backend that serves.
+
+        Raises:
+            NoBackendError: none answered, or other channels kept the model busy.
+        """
+        if not self._turn.acquire(timeout=self._deadline_s):
+            self._tally.unanswered(NOBODY, outcome="busy")
+            msg = f"{self.model.name}: busy; no turn within {self._deadline_s:g} s"
+            raise NoBackendError(msg)
+        try:
+            return self._first_answer(tensor)
+        finally:
+            self._turn.release()
+
+    def probe(self) -> None:
+        """Let dropped backends go, and open and prove those whose interval is over (all, while none serves).
+
+        May take as long as opening hardware takes: for a supervising thread, not for the loop. A second call while
+        one is under way returns at once.
+        """
+        if not self._probing.acquire(blocking=False):
+            return
+        try:
+            for seat in self._out_of_service():
+                self._try_again(seat)
+        finally:
+            self._probing.release()
+
+    def close(self) -> None:
+        """Let all backends go, after the frame in progress. Idempotent; bounded as ``infer`` is.
+
+        A backend in the hands of ``probe`` is let go there.
+        """
+        with self._state:
+            self._ended = True
+            for seat in self._seats:
+                seat.serving = False
+            idle = [seat for seat in self._seats if not seat.probing]
+        self._gauge()
+        if not self._turn.acquire(timeout=self._deadline_s * (1 + len(self._seats))):
+            self._tally.left_open()
+            return
+        try:
+            for seat in idle:
+                seat.backend.close()
+        finally:
+            self._turn.release()
+
+    def _first_answer(self, tensor: Array) -> InferenceResult:
+        """Ask the serving backends in order. Called with the turn."""
+        with self._state:
+            serving = [seat for seat in self._seats if seat.serving]
+        for seat in serving:
+            outputs = self._ask(seat, tensor)
+            if outputs is not None:
+                return InferenceResult(outputs, seat.backend.name, degraded=seat is not self._seats[0])
+        self._tally.unanswered(NOBODY, outcome="lost")
+        told = "; ".join(seat.reason for seat in self._seats)
+        msg = f"{self.model.name}: no backend answers ({told})"
+        raise NoBackendError(msg)
+
+    def _ask(self, seat: _Seat, tensor: Array) -> Outputs | None:
+        """Invoke one backend; None when it was lost."""
+        started_s = self._clock.monotonic_s()
+        try:
+            outputs = seat.backend.invoke(tensor, self._deadline_s)
+        except BackendError as error:
+            self._tally.unanswered(seat.backend.name, outcome="error")
+            self._drop(seat, str(error), self._clock.monotonic_s() - started_s)
+            return None
+        self._tally.answered(seat.backend.name, self._clock.monotonic_s() - started_s)
+        return outputs
+
+    def _drop(self, seat: _Seat, reason: str, took_s: float) -> None:
+        """Take a backend out of service. Its hardware is let go by ``probe``: that may take long."""
+        with self._state:
+            seat.serving = False
+            seat.to_close = not self._ended
+            seat.reason = reason
+            seat.due_s = self._clock.monotonic_s() + self._probe_interval_s
+            after = self.active
+        self._switched(seat.backend.name, after, "deadline" if took_s >= self._deadline_s else "error")
+        self._tally.failed(seat.backend.name, reason, after)
+
+    def _out_of_service(self) -> list[_Seat]:
+        """Name the seats that ``probe`` has to look at; the twin, which opens fastest, first when none serves."""
+        with self._state:
+            if self._ended:
+                return []
+            out = [seat for seat in self._seats if not seat.serving and not seat.contradicted]
+            return out if len(out) < len(self._seats) else out[::-1]
+
+    def _try_again(self, seat: _Seat) -> None:
+        """Let a dropped backend go; when it is due, bring it back into service."""
+        with self._state:
+            if self._ended:
+                return
+            due = self._clock.monotonic_s() >= seat.due_s or not any(other.serving for other in self._seats)
+            if not due and not seat.to_close:
+                return
+            seat.probing = True
+        try:
+            if seat.to_close:
+                seat.backend.close()
+                seat.to_close = False
+            refusal = self._retry(seat) if due else None
+            if due and refusal is None:
+                self._admit(seat)
+        finally:
+            seat.probing = False
+
+    def _retry(self, seat: _Seat) -> Refusal | None:
+        """Open and prove; note why not. A file that does not suit one backend must not end a device that works."""
+        try:
+            refusal = make_ready(seat.backend, self.model)
+        except ModelError as error:
+            refusal, seat.contradicted = Refusal(str(error), "open"), True
+        if refusal is not None:
+            seat.reason = refusal.reason
+            seat.due_s = self._clock.monotonic_s() + self._probe_interval_s
+            self._tally.failed(seat.backend.name, seat.reason, self.active)
+        return refusal
+
+    def _admit(self, seat: _Seat, *, first: bool = False) -> None:
+        """Put a proven backend into service, from the next frame on."""
+        with self._state:
+            before = self.active
+            seat.serving, seat.reason = not self._ended, ""
+            after = self.active
+        if not seat.serving:
+            seat.backend.close()
+            return
+        self._switched(after if first else before, after, "recovered")
+        self._tally.ready(seat.backend.name)
+
+    def _switched(self, before: str, after: str, reason: str) -> None:
+        """Measure a change of who answers."""
+        if before != after:
+            self._tally.changed(before, after, reason)
+        self._gauge()
+
+    def _gauge(self) -> None:
+        self._tally.serving([seat.backend.name for seat in self._seats], self.active)
