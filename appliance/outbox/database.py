@@ -1,0 +1,188 @@
+"""The SQLite file: its schema, how it is connected to, made, and looked at before it is used."""
+
+import sqlite3
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from appliance.outbox.errors import DamagedError, converting
+from appliance.outbox.files import fsync, fsync_folder
+from appliance.outbox.row import COLUMNS, from_values
+
+APPLICATION_ID = 0x45444745
+"""Says in the file's header whose it is (``EDGE``)."""
+SCHEMA_VERSION = 1
+PAGE_SIZE_BYTES = 4096
+"""An alert is some 700 bytes: at 1024 bytes each would take a page of its own and touch the tree above it; measured
+with ``appliance.outbox.cost``, 4096 writes least."""
+CACHE_SIZE_BYTES = 512 * 1024
+"""Of each connection."""
+BUSY_TIMEOUT_S = 0.25
+"""Longest wait for a foreign process that has the file locked; our own writers take turns before they come here."""
+
+SCHEMA = f"""
+PRAGMA page_size = {PAGE_SIZE_BYTES};
+PRAGMA journal_mode = WAL;
+BEGIN;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    qos INTEGER NOT NULL,
+    retain INTEGER NOT NULL,
+    added_s REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    rows_added INTEGER NOT NULL,
+    bytes_added INTEGER NOT NULL,
+    boot_id BLOB NOT NULL,
+    topic BLOB NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE INDEX telemetry ON messages (id) WHERE priority = 1;
+CREATE TABLE dead_letters (
+    id INTEGER PRIMARY KEY,
+    attempts INTEGER NOT NULL,
+    reason BLOB NOT NULL,
+    topic BLOB NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    seq INTEGER NOT NULL,
+    last_id INTEGER NOT NULL,
+    rows_added INTEGER NOT NULL,
+    bytes_added INTEGER NOT NULL,
+    rows_removed INTEGER NOT NULL,
+    bytes_removed INTEGER NOT NULL,
+    dead_rows INTEGER NOT NULL
+);
+INSERT INTO state VALUES (1, 0, 0, 0, 0, 0, 0, 0);
+COMMIT;
+"""  # noqa: S608 - constants
+"""Every row carries how much had been added when it was, the row of ``state`` the same and how much was removed, as
+of the last removal. So adding writes one page, not two, and how much waits is known from the last row and the state,
+without counting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the file has seen since it was made. Counts up only."""
+
+    seq: int = 0
+    """Of the last alert."""
+    last_id: int = 0
+    rows_added: int = 0
+    bytes_added: int = 0
+    rows_removed: int = 0
+    bytes_removed: int = 0
+    dead_rows: int = 0
+    """How many dead letters there are (the one that also counts down)."""
+
+    @property
+    def rows(self) -> int:
+        """How many wait."""
+        return self.rows_added - self.rows_removed
+
+    @property
+    def size_bytes(self) -> int:
+        """Their size."""
+        return self.bytes_added - self.bytes_removed
+
+
+STATE_COLUMNS = ", ".join(field.name for field in fields(Totals))
+
+
+def connect(
+    file: Path, *, synchronous: Literal["OFF", "FULL"], mode: Literal["rw", "rwc", "ro"] = "rw"
+) -> sqlite3.Connection:
+    """Connect, without beginning transactions on its own and without ever checkpointing on its own.
+
+    Text comes back as bytes: a damaged one must not fail in a decoder that we do not see.
+
+    Raises:
+        sqlite3.Error: as SQLite says; callers are inside ``converting``.
+    """
+    connection = sqlite3.connect(
+        f"{file.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.text_factory = bytes
+    try:
+        for pragma in (
+            f"synchronous = {synchronous}",
+            "wal_autocheckpoint = 0",
+            f"cache_size = -{CACHE_SIZE_BYTES // 1024}",
+            "cell_size_check = ON",  # a damaged page is found when read, not when it has led somewhere
+            "secure_delete = OFF",  # Debian builds with it on: every deleted row would be written once more, as zeros
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def create(file: Path) -> None:
+    """Make an empty outbox, complete and on the disk when this returns, readable by its owner only.
+
+    Raises:
+        UnavailableError: the disk does not take it.
+    """
+    with converting():
+        file.touch(mode=0o600)
+        connection = connect(file, synchronous="FULL", mode="rw")
+        try:
+            connection.executescript(SCHEMA)
+        finally:
+            connection.close()
+        fsync(file)
+        fsync_folder(file)
+
+
+def inspect(connection: sqlite3.Connection) -> Totals:
+    """Look whether this is an outbox that we know, reading a few pages whatever the backlog, and return its totals.
+
+    Raises:
+        DamagedError: it is not, or is of a later version (then its rows are saved into a new file like those of a
+            damaged one, and it is kept aside: nothing is destroyed by going back to an older release).
+        sqlite3.Error: callers are inside ``converting``.
+    """
+    for pragma, expected in (("application_id", APPLICATION_ID), ("user_version", SCHEMA_VERSION)):
+        (found,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+        if found != expected:
+            msg = f"{pragma} is {found}, not {expected}"
+            raise DamagedError(msg)
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if not names >= {b"messages", b"telemetry", b"dead_letters", b"state"}:
+        raise DamagedError("a table is missing")
+    totals = read_totals(connection)
+    if min(totals.rows, totals.size_bytes, totals.dead_rows) < 0:
+        msg = f"the totals contradict one another: {totals}"
+        raise DamagedError(msg)
+    for order in ("ASC", "DESC"):
+        for values in connection.execute(f"SELECT {COLUMNS} FROM messages ORDER BY id {order} LIMIT 1"):  # noqa: S608 - constants
+            from_values(values)
+    return totals
+
+
+def read_totals(connection: sqlite3.Connection) -> Totals:
+    """Put the totals together from the row of ``state`` and the last message.
+
+    Raises:
+        DamagedError: there is no such row, or its values are no numbers.
+        sqlite3.Error: callers are inside ``converting``.
+    """
+    state = connection.execute(f"SELECT {STATE_COLUMNS} FROM state").fetchone()  # noqa: S608 - constants
+    last = connection.execute(
+        "SELECT seq, id, rows_added, bytes_added FROM messages ORDER BY id DESC LIMIT 1"
+    ).fetchone() or (0, 0, 0, 0)
+    if state is None or any(type(value) is not int for value in (*state, *last)):
+        raise DamagedError("the totals are missing")
+    return Totals(*(max(a, b) for a, b in zip(state[:4], last, strict=True)), *state[4:])

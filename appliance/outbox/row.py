@@ -1,0 +1,166 @@
+"""What waits in the outbox: its values, and how one is written as a row and read back with suspicion."""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from appliance.core.types import Message, Priority
+from appliance.outbox.errors import DamagedError
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One message that the broker has not acknowledged."""
+
+    id: int
+    """Greater than the id of every message added before it; the order of delivery."""
+    topic: str
+    payload: dict[str, object]
+    """The JSON object that was added, for an alert with its ``seq``."""
+    qos: int
+    retain: bool
+    boot_id: str
+    """The boot in which it was added."""
+    added_mono_s: float
+    """Monotonic time of adding; means nothing in another boot."""
+    attempts: int
+    """Failed attempts so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up, kept for a person to look at."""
+
+    id: int
+    topic: str
+    payload: str
+    """The JSON as it was stored."""
+    reason: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How full the outbox is."""
+
+    rows: int
+    size_bytes: int
+    """Topics and payloads of the waiting messages."""
+    oldest_age_s: float
+    """Age of the oldest waiting message, 0 when none waits; as of the last ``sync``. For a message of an earlier
+    boot, how long this boot lasts: at least so old."""
+    in_memory: int
+    """Of ``rows``, those that the disk could not take: a kill would lose them."""
+    dead_letters: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Messages lost since this process started, by reason."""
+    fault: str = ""
+    """Why the disk cannot be written; empty while it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A message as it is stored."""
+
+    id: int
+    seq: int
+    """For an alert its own sequence number, for telemetry that of the alert before it."""
+    priority: Priority
+    topic: bytes
+    payload: bytes
+    """JSON, ASCII."""
+    qos: int
+    retain: bool
+    boot_id: str
+    added_s: float
+    attempts: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What counts against ``size_bytes_max``."""
+        return len(self.topic) + len(self.payload)
+
+    def waiting(self) -> Waiting:
+        """As the publisher sees it."""
+        return Waiting(
+            id=self.id,
+            topic=self.topic.decode(),
+            payload=json.loads(self.payload),
+            qos=self.qos,
+            retain=self.retain,
+            boot_id=self.boot_id,
+            added_mono_s=self.added_s,
+            attempts=self.attempts,
+        )
+
+
+COLUMNS = "id, seq, priority, size_bytes, qos, retain, added_s, attempts, crc, boot_id, topic, payload"
+"""Of a message's row, in the order of ``to_values``; the long ones last, so that the others are read without them."""
+_TYPES = (int, int, int, int, int, int, float, int, int, bytes, bytes, bytes)
+
+
+def encode(message: Message, *, seq: int, priority: Priority) -> bytes:
+    """Return a message's payload as JSON; an alert's with its ``seq``."""
+    assert isinstance(message.payload, Mapping), f"{message.topic}: only JSON objects wait in the outbox"
+    payload = dict(message.payload)
+    if priority is Priority.ALERT:
+        payload["seq"] = seq
+    return json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
+
+
+def to_values(row: Row) -> tuple[int | float | bytes, ...]:
+    """Return a row's values in the order of ``COLUMNS``."""
+    return (
+        row.id,
+        row.seq,
+        int(row.priority),
+        row.size_bytes,
+        row.qos,
+        int(row.retain),
+        row.added_s,
+        row.attempts,
+        _crc(row),
+        row.boot_id.encode(),
+        row.topic,
+        row.payload,
+    )
+
+
+def from_values(values: Sequence[Any]) -> Row:
+    """Rebuild a row from its values.
+
+    SQLite notices when its own structure is damaged, not when a byte of a value is: hence the checksum.
+
+    Raises:
+        DamagedError: a value has the wrong type, or the checksum says that one is not what was written.
+    """
+    if len(values) != len(_TYPES) or any(type(value) is not kind for value, kind in zip(values, _TYPES, strict=True)):
+        raise DamagedError("a row has values of the wrong type")
+    id_, seq, priority, _, qos, retain, added_s, attempts, crc, boot_id, topic, payload = values
+    if priority not in set(Priority):
+        msg = f"row {id_} has priority {priority}"
+        raise DamagedError(msg)
+    row = Row(
+        id=id_,
+        seq=seq,
+        priority=Priority(priority),
+        topic=topic,
+        payload=payload,
+        qos=qos,
+        retain=bool(retain),
+        boot_id=boot_id.decode(errors="replace"),
+        added_s=added_s,
+        attempts=attempts,
+    )
+    if _crc(row) != crc:
+        msg = f"row {id_} has the wrong checksum"
+        raise DamagedError(msg)
+    return row
+
+
+def _crc(row: Row) -> int:
+    """CRC-32 over everything that never changes; ``attempts`` does."""
+    head = f"{row.id} {row.seq} {int(row.priority)} {row.qos} {int(row.retain)} {row.added_s!r} {row.boot_id}\n"
+    return zlib.crc32(row.payload, zlib.crc32(row.topic, zlib.crc32(head.encode())))

@@ -1,0 +1,210 @@
+"""The outbox's file while it is in use: every transaction there is."""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import astuple, replace
+from pathlib import Path
+from threading import Lock
+
+from appliance.config import OutboxConfig
+from appliance.core.types import Priority
+from appliance.outbox.bounds import make_room
+from appliance.outbox.database import STATE_COLUMNS, Totals, connect, create, inspect
+from appliance.outbox.errors import DamagedError, UnavailableError, converting
+from appliance.outbox.files import fsync_folder
+from appliance.outbox.row import COLUMNS, DeadLetter, Row, from_values, to_values
+from appliance.outbox.sync import WAL_BYTES_MAX, Syncer
+
+REASON_CHARS_MAX = 200
+_INSERT = f"INSERT INTO messages ({COLUMNS}, rows_added, bytes_added) VALUES ({', '.join('?' * 14)})"  # noqa: S608 - constants
+_READ = f"SELECT {COLUMNS} FROM messages WHERE id > ? ORDER BY id"  # noqa: S608 - constants
+_READ_ONE = f"SELECT {COLUMNS} FROM messages WHERE id = ?"  # noqa: S608 - constants
+_OLDEST = "SELECT id, boot_id, added_s FROM messages ORDER BY id"
+_BURY = "INSERT OR REPLACE INTO dead_letters (id, attempts, reason, topic, payload) VALUES (?, ?, ?, ?, ?)"
+_STORED = {
+    Priority.TELEMETRY: "SELECT id, size_bytes FROM messages WHERE priority = 1 ORDER BY id",
+    # Asked only when no telemetry is left, so all that is there is alerts.
+    Priority.ALERT: "SELECT id, size_bytes FROM messages ORDER BY id",
+}
+
+
+class Store:
+    """One open database. Every method may raise UnavailableError and DamagedError.
+
+    Methods that write are called with ``lock`` held, by any thread; ``read``, ``oldest``, ``dead_letters`` and
+    ``syncer.sync`` without it, by the publisher's thread only.
+    """
+
+    def __init__(self, file: Path, lock: Lock) -> None:
+        """Open ``file``; make it when there is none. Reads a few pages, whatever the backlog."""
+        self.totals = Totals()
+        self.commits = 0
+        self._open = ExitStack()
+        with ExitStack() as opening, converting():
+            if not file.exists():
+                create(file)
+            # First opened is last closed: SQLite copies the log at the last closing, and only this one fsyncs.
+            checkpointing = opening.enter_context(closing(connect(file, synchronous="FULL")))
+            self._writing = opening.enter_context(closing(connect(file, synchronous="OFF")))
+            self._reading = opening.enter_context(closing(connect(file, synchronous="OFF")))
+            self.totals = inspect(self._writing)
+            self.syncer = opening.enter_context(
+                closing(
+                    Syncer(file, lock, lambda: self.commits, reading=self._reading, checkpointing=checkpointing),
+                )
+            )
+            fsync_folder(file)  # the log's name too must survive a power cut
+            self._open = opening.pop_all()
+
+    def close(self) -> None:
+        """Copy the log into the database, which is then one file, and let it go. Never raises."""
+        with suppress(UnavailableError, DamagedError), converting():
+            self._open.close()
+
+    def insert(self, rows: Sequence[Row], limits: OutboxConfig) -> dict[str, int]:
+        """Store rows, newer than all that are there; what must make room for them is dropped.
+
+        Returns:
+            How many messages were dropped, by reason.
+        """
+        if self.syncer.wal_bytes() > WAL_BYTES_MAX:
+            msg = f"the log is longer than {WAL_BYTES_MAX} bytes: sync was not called"
+            raise UnavailableError(msg)
+        with self._transaction():
+            room = make_room(self.totals.rows, self.totals.size_bytes, rows, limits, self._stored)
+            self._delete(room.remove)
+            for row in room.keep:
+                self.totals = replace(
+                    self.totals,
+                    seq=max(self.totals.seq, row.seq),
+                    last_id=row.id,
+                    rows_added=self.totals.rows_added + 1,
+                    bytes_added=self.totals.bytes_added + row.size_bytes,
+                )
+                values = (*to_values(row), self.totals.rows_added, self.totals.bytes_added)
+                self._writing.execute(_INSERT, values)
+            if len(room.keep) < len(rows):
+                # The number of a message that was dropped is not given out again: subscribers see the gap.
+                self.totals = replace(self.totals, seq=max(row.seq for row in rows), last_id=rows[-1].id)
+                self._write_state()
+        return room.dropped
+
+    def remove(self, ids: Collection[int]) -> int:
+        """Delete messages; ids that are not there do not matter. Returns how many ids there were."""
+        with self._transaction():
+            self._delete(ids)
+        return len(ids)
+
+    def count_attempt(self, id_: int, count: int = 1) -> int:
+        """Count failed attempts; returns how many there are now, 0 when there is no such message."""
+        with self._transaction():
+            found = self._writing.execute(
+                "UPDATE messages SET attempts = attempts + ? WHERE id = ? RETURNING attempts", (count, id_)
+            ).fetchone()
+        return 0 if found is None else int(found[0])
+
+    def bury(self, letter: int | Row, reason: str, dead_letters_max: int) -> bool:
+        """Move a message to the dead letters, of which the oldest make room.
+
+        Args:
+            letter: the id of a stored message, or a message that is not stored.
+            reason: why; cut to 200 characters.
+            dead_letters_max: how many are kept.
+
+        Returns:
+            Whether there was such a message.
+        """
+        with self._transaction():
+            row = letter if isinstance(letter, Row) else self._get(letter)
+            if row is None:
+                return False
+            self._delete([row.id])
+            reason_bytes = reason[:REASON_CHARS_MAX].encode(errors="replace")
+            self._writing.execute(_BURY, (row.id, row.attempts, reason_bytes, row.topic, row.payload))
+            dead_rows = self.totals.dead_rows + 1
+            while dead_rows > dead_letters_max:
+                self._writing.execute("DELETE FROM dead_letters WHERE id = (SELECT MIN(id) FROM dead_letters)")
+                dead_rows -= 1
+            self.totals = replace(self.totals, dead_rows=dead_rows)
+            self._write_state()
+        return True
+
+    def _get(self, id_: int) -> Row | None:
+        values = self._writing.execute(_READ_ONE, (id_,)).fetchone()
+        return None if values is None else from_values(values)
+
+    def read(self, after: int, limit: int, skip: Collection[int] = ()) -> list[Row]:
+        """Return at most ``limit`` rows with an id greater than ``after``, in order, without those of ``skip``."""
+        rows: list[Row] = []
+        with converting(), closing(self._reading.execute(_READ, (after,))) as cursor:
+            for values in cursor:
+                if len(rows) == limit:
+                    break
+                if values[0] not in skip:
+                    rows.append(from_values(values))
+        return rows
+
+    def oldest(self, skip: Collection[int] = ()) -> tuple[str, float] | None:
+        """Return boot and monotonic time at which the oldest message was added, None when there is none."""
+        with converting(), closing(self._reading.execute(_OLDEST)) as cursor:
+            for id_, boot_id, added_s in cursor:
+                if id_ not in skip:
+                    return boot_id.decode(errors="replace"), added_s
+        return None
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Return the newest dead letters, at most ``limit``, newest first."""
+        with converting():
+            found = self._reading.execute(
+                "SELECT id, attempts, reason, topic, payload FROM dead_letters ORDER BY id DESC LIMIT ?", (limit,)
+            ).fetchall()
+        return [
+            DeadLetter(
+                id=id_,
+                attempts=attempts,
+                reason=reason.decode(errors="replace"),
+                topic=topic.decode(errors="replace"),
+                payload=payload.decode(errors="replace"),
+            )
+            for id_, attempts, reason, topic, payload in found
+        ]
+
+    def _stored(self, priority: Priority) -> Iterator[tuple[int, int]]:
+        with closing(self._writing.execute(_STORED[priority])) as cursor:
+            yield from cursor
+
+    def _delete(self, ids: Iterable[int]) -> None:
+        before = self.totals
+        for id_ in ids:
+            found = self._writing.execute("DELETE FROM messages WHERE id = ? RETURNING size_bytes", (id_,)).fetchone()
+            if found is not None:
+                self.totals = replace(
+                    self.totals,
+                    rows_removed=self.totals.rows_removed + 1,
+                    bytes_removed=self.totals.bytes_removed + found[0],
+                )
+        if self.totals != before:
+            self._write_state()
+
+    def _write_state(self) -> None:
+        self._writing.execute(
+            f"UPDATE state SET ({STATE_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
+            astuple(self.totals),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what happens inside, or leave file and totals as they were."""
+        before = self.totals
+        with converting():
+            try:
+                self._writing.execute("BEGIN IMMEDIATE")
+                yield
+                self._writing.execute("COMMIT")
+                self.commits += 1
+            except BaseException:
+                self.totals = before
+                with suppress(sqlite3.Error):  # SQLite has already rolled back when the disk was full
+                    self._writing.execute("ROLLBACK")
+                raise
