@@ -118,7 +118,7 @@ class _Fault:
     shown: bool = False
     """Whether its beginning was logged, and so its end has to be."""
     shown_s: float | None = None
-    """When a beginning was last logged."""
+    """When a failure was last logged."""
     unshown: int = 0
     """Faults that came and went without a line since then."""
 
@@ -127,11 +127,18 @@ class FaultLog:
     """Logs the first failure of something and its recovery, not every repeat. For any thread.
 
     A fault that comes and goes (a loose cable) begins a pair of lines at most once in ``quiet_s``. One that came back
-    sooner is logged at its first repeat after that, and the line says how many came and went unshown.
+    sooner is logged at its first repeat after that, and the line says how many came and went unshown. A fault that
+    still repeats after ``remind_s`` is said again: in years, the journal has forgotten its beginning.
     """
 
     def __init__(
-        self, log: Logger, monotonic_s: Callable[[], float], *, quiet_s: float = 10.0, keys_max: int = 256
+        self,
+        log: Logger,
+        monotonic_s: Callable[[], float],
+        *,
+        quiet_s: float = 10.0,
+        remind_s: float = 3600.0,
+        keys_max: int = 256,
     ) -> None:
         """Log to ``log``, by the clock ``monotonic_s``.
 
@@ -140,6 +147,7 @@ class FaultLog:
         self._log = log
         self._monotonic_s = monotonic_s
         self._quiet_s = quiet_s
+        self._remind_s = remind_s
         self._keys_max = keys_max
         self._lock = Lock()
         self._faults: OrderedDict[str, _Fault] = OrderedDict()
@@ -152,7 +160,8 @@ class FaultLog:
             fault.count += 1
             if fault.count == 1:
                 fault.began_s, fault.shown = now_s, False
-            if fault.shown or (fault.shown_s is not None and now_s - fault.shown_s < self._quiet_s):
+            silent_s = self._remind_s if fault.shown else self._quiet_s
+            if fault.shown_s is not None and now_s - fault.shown_s < silent_s:
                 return
             counts = {"failures": fault.count, "faults_not_shown": fault.unshown}
             fault.shown, fault.shown_s, fault.unshown = True, now_s, 0

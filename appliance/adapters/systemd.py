@@ -6,6 +6,7 @@ missing.
 """
 
 import contextlib
+import importlib
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ def watchdog_interval_s(environ: Mapping[str, str]) -> float | None:
 def python_send() -> Send | None:
     """Send through systemd-python, or None where it is not installed. It reads ``NOTIFY_SOCKET`` itself."""
     try:
-        from systemd import daemon  # noqa: PLC0415 - a library is imported when its edge is opened
+        daemon = importlib.import_module("systemd.daemon")
     except ImportError:
         return None
 

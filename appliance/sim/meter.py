@@ -28,7 +28,7 @@ class RecordingMeter:
     def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """Add ``amount`` (not negative) to a counter."""
         check(name, MetricKind.COUNTER, labels)
-        assert amount >= 0.0, f"{name}: a counter cannot go back by {amount}"
+        assert 0.0 <= amount < math.inf, f"{name}: a counter cannot grow by {amount}"
         with self._lock:
             series = self._values[name]
             key = _key(labels)
