@@ -55,7 +55,7 @@ def test_a_kept_id_that_is_damaged_is_drawn_again(tmp_path: Path) -> None:
 
 def test_where_no_id_can_be_kept_the_configuration_has_to_give_one(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="give node.id"):
+    with pytest.raises(ConfigError, match=r"give node\.id"):
         node_id(tmp_path / "file", [])
 
 
