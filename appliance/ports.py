@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from appliance.config import MqttConfig
 from appliance.core.model import Model
@@ -78,6 +78,7 @@ class SensorContext:
     """The channel's topic, ``<root>/<node>/<channel>``."""
 
 
+@runtime_checkable
 class Responder(Protocol):
     """A sensor whose frames are questions: it gets each decision to answer with."""
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class Section(BaseModel):
     """A section of a file: unknown keys are refused, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def describe(error: ValidationError, file: str, lines: Mapping[tuple[str, ...], int] | None = None) -> str:

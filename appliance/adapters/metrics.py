@@ -109,6 +109,15 @@ class PrometheusMeter:
         with self._lock:
             return self._summary.flat(series, self._clock.monotonic_s())
 
+    def recent(self, name: str, **labels: str) -> list[float]:
+        """The newest observations of a histogram, at most ``RECENT_MAX`` a series, over all series with ``labels``.
+
+        Empty for histograms that the ``metrics`` topic does not sum up.
+        """
+        wanted = labels.items()
+        chosen = [each.series() for each in self.tallies() if each.metric.name == name and wanted <= each.labels.items()]
+        return [value for series in chosen for value in series.recent]
+
     def tallies(self) -> list[_Tally]:
         """All series there are now, in the order of the catalogue."""
         with self._lock:

@@ -106,6 +106,11 @@ class CpuBackend:
             msg = f"cpu: invoke failed: {_first_line(error)}"
             raise BackendError(msg) from error
 
+    def invoke_bare(self) -> None:
+        """Invoke on whatever the input tensor holds and copy nothing: what a bench holds the loop against."""
+        assert self._loaded is not None, "open first"
+        self._loaded.interpreter.invoke()
+
     def close(self) -> None:
         """Let the interpreter and its memory go. Idempotent."""
         self._loaded = None

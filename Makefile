@@ -1,0 +1,63 @@
+# make demo   watch it decide (no root, no broker needed)      DEMO_SECONDS=N ends it after N seconds
+# make test   linters, types, import contracts, every test     PYTEST="-k outbox" narrows the tests
+# make bench  speed as ratios, measured in one run             BENCH="--json bench.json"
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+TFLITE := .venv-tflite
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench contract-tflite clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "making the environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no venv module: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing the appliance (about 250 MB, once) ..."
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing the appliance and its test tools (about 350 MB, once) ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	@$(BIN)/appliance demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+test: lint contract-tflite
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.dev
+	@.ci/system-packages $(BIN)/python
+	@echo "ruff ..."; $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	@echo "mypy ..."; $(BIN)/mypy
+	@echo "import contracts ..."; $(BIN)/lint-imports
+
+# The same contract on the other TFLite runtime, in an environment of its own: it needs NumPy below 2 and Python 3.11.
+contract-tflite: $(TFLITE)/.installed
+	@test ! -x $(TFLITE)/bin/pytest || $(TFLITE)/bin/python -m pytest --quiet tests/contract/test_backend.py
+
+$(TFLITE)/.installed: $(BIN)/python pyproject.toml
+	@mkdir -p $(TFLITE)
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	  echo "installing tflite-runtime in $(TFLITE) ..." && $(PYTHON) -m venv $(TFLITE) && \
+	  $(TFLITE)/bin/python -m pip --disable-pip-version-check install --quiet 'tflite-runtime==2.14.0' 'numpy<2' \
+	    'opencv-python-headless<4.12' paho-mqtt prometheus-client pydantic structlog \
+	    hypothesis pytest pytest-randomly pytest-timeout; \
+	else echo "tflite-runtime has wheels for Python 3.11 only: its contract suite does not run here"; fi
+	@touch $@
+
+bench: $(VENV)/.dev
+	@$(BIN)/appliance bench $(BENCH)
+
+clean:
+	rm -rf $(VENV) $(TFLITE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,69 @@
+"""From a card terminal's request to its decision, at 200 requests a second over the real broker."""
+
+import json
+from threading import Event
+
+from appliance.adapters.broker import local_broker
+from appliance.adapters.clock import SystemClock
+from appliance.adapters.model_folder import read_model
+from appliance.adapters.terminal import Terminal
+from appliance.bench import scene
+from appliance.bench.figure import Figure, Progress, quantile
+from appliance.config import MqttConfig
+from appliance.errors import BrokerError
+
+RATE_HZ = 200.0
+REQUESTS = 2000
+WARM_UP = 50
+READY_TIMEOUT_S = 20.0
+LAST_ANSWER_TIMEOUT_S = 5.0
+
+
+def measure(progress: Progress) -> list[Figure]:
+    """Return request to decision p50 and p99, and how many requests got none. Raises BrokerError without MQTT 5."""
+    with local_broker() as broker:
+        if broker.protocol != "5":
+            raise BrokerError("transactions need MQTT 5, which the embedded broker does not speak: install mosquitto")
+        with scene.built(lambda folder: scene.transactions_config(folder, port=broker.port)) as appliance:
+            question = json.dumps(dict.fromkeys(read_model(scene.CARD).preprocess.features, 1.0)).encode()
+            topic = appliance.identity.channel_topic(scene.CHANNEL)
+            with scene.running(appliance), Terminal(MqttConfig(port=broker.port), topic, question) as terminal:
+                _until_answered(terminal)
+                _ask_all(terminal, progress)
+    took_ms = [took * 1e3 for number, took in terminal.took_s.items() if number >= WARM_UP]
+    p50_ms, p99_ms = quantile(took_ms, 0.5), quantile(took_ms, 0.99)
+    unanswered = REQUESTS - len(took_ms)
+    return [
+        Figure("request_to_decision_ms_p50", p50_ms, "ms", note=f"{RATE_HZ:g} requests/s, small dense model"),
+        Figure("request_to_decision_ms_p99", p99_ms, "ms", note=f"{len(took_ms)} requests"),
+        Figure("requests_unanswered", unanswered, "", aim="<= 0", reached=unanswered == 0),
+    ]
+
+
+def _until_answered(terminal: Terminal) -> None:
+    """Ask until the channel has subscribed and answers. Raises BrokerError when it does not."""
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + READY_TIMEOUT_S
+    number = 0
+    while not terminal.answered.is_set():
+        if clock.monotonic_s() > deadline_s or number == WARM_UP:
+            raise BrokerError(f"no answer within {READY_TIMEOUT_S:g} s")
+        terminal.ask(number)
+        number += 1
+        clock.wait(terminal.answered, 0.5)
+
+
+def _ask_all(terminal: Terminal, progress: Progress) -> None:
+    """Ask at the rate, then wait for the last answer."""
+    clock, never = SystemClock(), Event()
+    started_s = clock.monotonic_s()
+    for number in range(WARM_UP, WARM_UP + REQUESTS):
+        if number % 200 == 0:
+            progress(f"request {number} of {REQUESTS}")
+        due_s = started_s + (number - WARM_UP) / RATE_HZ
+        clock.wait(never, max(0.0, due_s - clock.monotonic_s()))
+        terminal.ask(number)
+    last = WARM_UP + REQUESTS - 1
+    deadline_s = clock.monotonic_s() + LAST_ANSWER_TIMEOUT_S
+    while last not in terminal.took_s and clock.monotonic_s() < deadline_s:
+        clock.wait(never, 0.01)

@@ -1,0 +1,221 @@
+"""The command line.
+
+Exit codes, after sysexits.h: 0 done; 1 the demo delivered no alert, or a measurement missed its aim; 2 wrong
+usage; 69 something that must be there is not (a broker, a sensor under ``check --open``); 70 a bug; 78 the
+configuration or a model folder is wrong, which a restart does not mend.
+"""
+
+import signal
+import sys
+from enum import IntEnum
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from appliance import __version__, log
+from appliance import config as configuration
+from appliance.errors import (
+    ApplianceError,
+    BackendError,
+    BrokerError,
+    ConfigError,
+    ModelError,
+    NoBackendError,
+    SensorError,
+)
+
+MODELS_ROOT = Path("models")
+
+
+class Exit(IntEnum):
+    """Exit codes, after sysexits.h."""
+
+    OK = 0
+    UNAVAILABLE = 69
+    CONFIG = 78
+
+
+EXIT_CODES: dict[type[ApplianceError], Exit] = {
+    ConfigError: Exit.CONFIG,
+    ModelError: Exit.CONFIG,
+    SensorError: Exit.UNAVAILABLE,
+    BrokerError: Exit.UNAVAILABLE,
+    BackendError: Exit.UNAVAILABLE,
+    NoBackendError: Exit.UNAVAILABLE,
+}
+"""Errors that may end a command, and how."""
+
+EPILOG = (
+    "Exit codes: 0 done · 1 no alert delivered, or an aim missed · 2 wrong usage · 69 a broker or sensor is not "
+    "there · 70 a bug · 78 the configuration or a model folder is wrong."
+)
+
+app = typer.Typer(
+    name="appliance",
+    help="Turns sensor data into decisions on this device: captures, runs an INT8 model, decides, alerts over MQTT.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+model_app = typer.Typer(help="Look at model folders: what is there, what a model says of itself, whether it is sound.")
+app.add_typer(model_app, name="model", no_args_is_help=True)
+
+_out = Console()
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A TOML configuration; examples/ has three.")]
+RootOption = Annotated[Path, typer.Option("--models", help="Folder that holds the models, as models/<name>/<version>.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder, as models/person/1.0.0.")]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - the signature that typer calls
+    """Print the version and end."""
+    if wanted:
+        _out.print(f"appliance {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[  # noqa: ARG001 - handled by its callback before any command
+        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The TOML configuration.")],
+) -> None:
+    """Run the appliance until it is told to stop (SIGTERM, Ctrl-C).
+
+    This is what the systemd unit starts. It begins deciding at once, with or without a broker: alerts wait on disk.
+    A lost sensor or broker does not end it; a wrong configuration or a broken model does (exit code 78).
+
+    Example: appliance run --config /etc/appliance/appliance.toml
+    """
+    from appliance.compose import build  # noqa: PLC0415 - heavy imports only where they are needed
+
+    loaded = configuration.load(config)
+    log.configure(loaded.log.level, loaded.log.format)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    raise typer.Exit(build(loaded).run(stop))
+
+
+@app.command()
+def check(
+    config: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A TOML configuration.")] = None,
+    *,
+    open_sensors: Annotated[
+        bool, typer.Option("--open", help="Also open each sensor and capture once (exit 69 when one is not there).")
+    ] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="List every key with its type, bounds and default.")] = False,
+) -> None:
+    """Say whether a configuration is right, and what it comes to with every default filled in.
+
+    Checks the file, the models it names (digests, descriptions) and that sensors, models and rules fit together.
+    Exit code 0, or 78 with one line a fault: file, line, key, what is wrong and what would be right.
+
+    Example: appliance check examples/camera.toml
+    """
+    from appliance import compose, explain  # noqa: PLC0415 - heavy imports only where they are needed
+
+    if keys:
+        _out.print(explain.keys_table())
+        return
+    if config is None:
+        message = "give a FILE to check, or --keys"
+        raise typer.BadParameter(message)
+    loaded = configuration.load(config)
+    compose.check(loaded, file=config)
+    _out.print(explain.effective(loaded), highlight=False, markup=False, soft_wrap=True)
+    if open_sensors:
+        for name, seen in compose.try_sensors(loaded):
+            _out.print(f"# channel {name}: {seen}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def demo(
+    *,
+    seconds: Annotated[
+        float | None, typer.Option(min=1.0, max=86_400.0, help="End after this long; default: until Ctrl-C.")
+    ] = None,
+) -> None:
+    """Watch the appliance find people in bundled footage and publish alerts. Needs no root, no broker, no camera.
+
+    With --seconds it ends by itself: exit code 0 when at least one alert made the round trip through the broker, else 1.
+    """
+    from appliance import demo as demonstration  # noqa: PLC0415 - heavy imports only where they are needed
+
+    log.configure("warning", "auto")
+    raise typer.Exit(demonstration.run(seconds=seconds, console=_out))
+
+
+@app.command()
+def bench(
+    *,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only these measurements (may be given more than once).")
+    ] = None,
+) -> None:
+    """Measure speed as ratios within one run, so that a noisy machine does not decide the outcome.
+
+    loop_overhead: frames/s of the whole loop over bare invoke(). publish: capture to publish. transactions: request to
+    decision at 200 requests/s. start: time to the first decision, memory. disk: bytes written per 1,000 alerts.
+    """
+    from appliance import bench as benches  # noqa: PLC0415 - heavy imports only where they are needed
+
+    log.configure("error", "auto")
+    raise typer.Exit(benches.run(only=tuple(only or ()), json_file=json_file, console=_out))
+
+
+@model_app.command("list")
+def model_list(root: RootOption = MODELS_ROOT) -> None:
+    """List the model folders under --models, sound or not."""
+    from appliance.adapters.model_folder import list_models  # noqa: PLC0415 - only where it is needed
+
+    table = Table("model", "version", "task", "input", "size", "licence", "state")
+    for entry in list_models(root):
+        table.add_row(*entry)
+    _out.print(table)
+
+
+@model_app.command("show")
+def model_show(folder: FolderArgument) -> None:
+    """Show what a model says of itself: tensors, preprocessing, decoding, source, licence."""
+    from appliance import explain  # noqa: PLC0415 - only where it is needed
+    from appliance.adapters.model_folder import read_model  # noqa: PLC0415 - only where it is needed
+
+    _out.print(explain.model_table(read_model(folder)))
+
+
+@model_app.command("verify")
+def model_verify(folder: FolderArgument) -> None:
+    """Prove a model folder: digests, description against file, golden vectors on this device's CPU.
+
+    Exit code 0, or 78 with what disagrees.
+    """
+    from appliance import explain  # noqa: PLC0415 - only where it is needed
+
+    _out.print(explain.proof(folder), highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; every error on purpose becomes one clear message and its exit code."""
+    try:
+        app()
+    except ApplianceError as error:
+        print(f"appliance: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks on stderr
+        sys.exit(EXIT_CODES.get(type(error), Exit.UNAVAILABLE))

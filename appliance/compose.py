@@ -1,0 +1,289 @@
+"""From a configuration to a wired appliance. The only device module that names concrete edges."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from appliance import __version__
+from appliance.adapters.backends import make_backend
+from appliance.adapters.clock import SystemClock
+from appliance.adapters.identity import hardware, node_id
+from appliance.adapters.metrics import PrometheusMeter
+from appliance.adapters.model_folder import read_model
+from appliance.adapters.mqtt import PahoLink
+from appliance.adapters.sensors import make_sensor
+from appliance.adapters.systemd import make_service_manager
+from appliance.board import Board
+from appliance.config import BackendName, ChannelConfig, Config, ModelConfig, RuleConfig, SensorConfig
+from appliance.core import wire
+from appliance.core.backoff import Backoff
+from appliance.core.discovery import ChannelCard, discovery
+from appliance.core.model import Model
+from appliance.core.policy import Policy, Rule
+from appliance.errors import Idle, SensorError
+from appliance.fit import check_fit
+from appliance.inference import Inference
+from appliance.log import FaultLog, get
+from appliance.loop import Channel, Edges, Limits
+from appliance.outbox import Outbox
+from appliance.ports import Backend, Clock, Responder, Sensor, SensorContext, ServiceManager
+from appliance.publisher import Publisher
+from appliance.sensing import Sensing
+from appliance.supervise import Crew, Supervisor
+
+STATE_DIRECTORY = "STATE_DIRECTORY"
+"""Set by systemd when the unit has StateDirectory=; takes the place of node.state_dir."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appliance:
+    """A wired appliance; nothing runs yet, but every model is proven."""
+
+    channels: tuple[Channel, ...]
+    clock: Clock
+    meter: PrometheusMeter
+    identity: wire.Identity
+    supervisor: Supervisor
+
+    def run(self, stop: Event) -> int:
+        """Run until ``stop`` is set or every recording has ended. Returns the process's exit code."""
+        return self.supervisor.run(stop)
+
+    def close(self) -> None:
+        """Let go of what ``build`` opened, when ``run`` was not called."""
+        self.supervisor.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a test or a bench may put in the place of a real edge."""
+
+    make_sensor: Callable[[SensorConfig, SensorContext], Sensor] = make_sensor
+    make_backend: Callable[[BackendName, ModelConfig], Backend] = make_backend
+    clock: Clock | None = None
+    service: ServiceManager | None = None
+
+
+def build(config: Config, *, file: Path | None = None, parts: Parts | None = None) -> Appliance:
+    """Wire an appliance: models verified and proven by their golden vectors, the outbox open, no thread started.
+
+    ``file`` names the configuration in messages. Raises ConfigError, ModelError, NoBackendError, OutboxError.
+    """
+    models = _read_models(config)
+    check_fit(config, models, str(file or "configuration"))
+    return _Wiring(config, models, parts or Parts()).appliance()
+
+
+def check(config: Config, *, file: Path) -> None:
+    """Check what ``build`` would, without running anything. Raises ConfigError or ModelError."""
+    check_fit(config, _read_models(config), str(file))
+
+
+def try_sensors(config: Config, *, parts: Parts | None = None) -> Iterator[tuple[str, str]]:
+    """Open each channel's sensor, capture once, close it; yield channel and what was seen. Raises SensorError."""
+    wiring = _Wiring(config, _read_models(config), parts or Parts())
+    for name, channel in config.channels.items():
+        sensor = wiring.sensor(name, channel)
+        try:
+            sensor.open()
+            frame = sensor.capture(channel.capture_timeout_s)
+            seen = f"{frame.kind.value} of {' x '.join(str(side) for side in frame.data.shape)}"
+        except Idle:
+            seen = "well, nothing to judge yet"
+        except SensorError as error:
+            message = f"channel {name}: {error}"
+            raise SensorError(message) from error
+        finally:
+            sensor.close()
+        yield name, seen
+
+
+def state_dir(config: Config) -> Path:
+    """Where the appliance keeps what must survive."""
+    given = os.environ.get(STATE_DIRECTORY, "").partition(":")[0]
+    return Path(given) if given else config.node.state_dir
+
+
+class _Wiring:
+    """The shared edges, and how a channel is made of them. Opens nothing until ``appliance``."""
+
+    def __init__(self, config: Config, models: dict[str, Model], parts: Parts) -> None:
+        self._config = config
+        self._models = models
+        self._parts = parts
+        self._folder = state_dir(config)
+        self._system_clock = SystemClock(self._folder)
+        self._clock: Clock = parts.clock or self._system_clock
+        self._meter = PrometheusMeter(self._clock)
+        self._faults = FaultLog(get("appliance"), self._clock.monotonic_s)
+        self._stop = Event()
+        self._identity = _identity(config, self._folder, self._clock)
+        self._link = PahoLink(
+            config.mqtt,
+            client_id=f"{config.mqtt.root}-{self._identity.node}",
+            will=wire.availability(self._identity, online=False),
+        )
+        self._board = Board(on_put=self._link.wake)
+
+    def appliance(self) -> Appliance:
+        """Prove the models, open the outbox, wire everything."""
+        inferences = {key: self._inference(key, model) for key, model in self._models.items()}
+        outbox = self._outbox()
+        edges = Edges(outbox, self._board, self._clock, self._meter, self._faults, self._identity)
+        channels = tuple(
+            self._channel(name, channel, inferences[channel.model], edges)
+            for name, channel in self._config.channels.items()
+        )
+        crew = Crew(
+            channels=channels,
+            inferences=tuple(inferences.values()),
+            publisher=self._publisher(outbox),
+            outbox=outbox,
+            board=self._board,
+            clock=self._clock,
+            meter=self._meter,
+            faults=self._faults,
+            service=self._parts.service or make_service_manager(),
+            identity=self._identity,
+            housekeep=self._system_clock.record_floor,
+            outbox_limits=self._config.outbox,
+            stop=self._stop,
+        )
+        self._serve_metrics()
+        return Appliance(channels, self._clock, self._meter, self._identity, Supervisor(crew, self._config.health))
+
+    def sensor(self, name: str, channel: ChannelConfig) -> Sensor:
+        """Make a channel's sensor; it opens nothing."""
+        context = SensorContext(
+            channel=name,
+            model=self._models[channel.model],
+            clock=self._clock,
+            meter=self._meter,
+            mqtt=self._config.mqtt,
+            topic=self._identity.channel_topic(name),
+        )
+        return self._parts.make_sensor(channel.sensor, context)
+
+    def _channel(self, name: str, channel: ChannelConfig, inference: Inference, edges: Edges) -> Channel:
+        """Wire one channel."""
+        sensor = self.sensor(name, channel)
+        sensing = Sensing(
+            sensor,
+            channel=name,
+            timeout_s=channel.capture_timeout_s,
+            backoff=Backoff(channel.reopen_min_s, channel.reopen_max_s),
+            jitter=random.random,
+            clock=self._clock,
+            meter=self._meter,
+            stop=self._stop,
+        )
+        return Channel(
+            name,
+            sensing=sensing,
+            responder=sensor if isinstance(sensor, Responder) else None,
+            model=self._models[channel.model],
+            inference=inference,
+            policy=Policy(name, self._rules(channel)),
+            limits=Limits(channel.frame_age_max_s, channel.state_interval_s),
+            edges=edges,
+            event_prefix=_event_prefix(self._clock),
+        )
+
+    def _inference(self, key: str, model: Model) -> Inference:
+        """Open and prove a model on its backends."""
+        settings = self._config.models[key]
+        backends = [self._parts.make_backend(name, settings) for name in settings.backends]
+        inference = Inference(
+            model,
+            backends,
+            self._clock,
+            self._meter,
+            deadline_s=settings.invoke_deadline_s,
+            probe_interval_s=settings.probe_interval_s,
+        )
+        inference.open()
+        return inference
+
+    def _outbox(self) -> Outbox:
+        """Open the outbox; adding to it wakes the publisher."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        limits = self._config.outbox
+        outbox = Outbox(self._folder / limits.file, limits, self._clock, self._meter, on_add=self._link.wake)
+        outbox.open()
+        return outbox
+
+    def _publisher(self, outbox: Outbox) -> Publisher:
+        """Wire the publisher with what it says when it comes and goes."""
+        mqtt, identity = self._config.mqtt, self._identity
+        cards = [
+            ChannelCard(name, self._rules(channel), self._models[channel.model].preprocess.kind, channel.model)
+            for name, channel in self._config.channels.items()
+        ]
+        return Publisher(
+            self._link,
+            outbox,
+            self._board,
+            self._clock,
+            self._meter,
+            mqtt,
+            sync_interval_s=self._config.outbox.sync_interval_s,
+            announce=lambda: [discovery(identity, cards)] if mqtt.discovery else [],
+            on_command=lambda _topic, _payload: None,
+            birth_topic=identity.birth_topic if mqtt.discovery else None,
+            command_topics=(),
+            online=wire.availability(identity, online=True),
+            offline=wire.availability(identity, online=False),
+            jitter=random.random,
+        )
+
+    def _rules(self, channel: ChannelConfig) -> tuple[Rule, ...]:
+        """The rules of a channel as the core knows them."""
+        return tuple(_rule(rule) for rule in channel.rules)
+
+    def _serve_metrics(self) -> None:
+        """Let Prometheus in, on loopback, when the configuration says so."""
+        if self._config.health.metrics_port is not None:
+            self._meter.serve(self._config.health.metrics_port)
+
+
+def _read_models(config: Config) -> dict[str, Model]:
+    """Read and verify every model folder of the configuration. Raises ModelError."""
+    return {key: read_model(settings.folder) for key, settings in config.models.items()}
+
+
+def _identity(config: Config, folder: Path, clock: Clock) -> wire.Identity:
+    """Who this device is."""
+    return wire.Identity(
+        root=config.mqtt.root,
+        node=config.node.id or node_id(folder),
+        name=config.node.name,
+        boot_id=clock.boot_id,
+        software_version=__version__,
+        hardware=hardware(),
+        discovery_prefix=config.mqtt.discovery_prefix,
+    )
+
+
+def _event_prefix(clock: Clock) -> str:
+    """Different at each start of the process: the boot, and when in it we started."""
+    return f"{clock.boot_id[:8]}-{round(clock.monotonic_s() * 1e3):x}"
+
+
+def _rule(rule: RuleConfig) -> Rule:
+    """A rule as the core knows it."""
+    return Rule(
+        name=rule.name,
+        labels=frozenset(rule.labels),
+        threshold=rule.threshold,
+        release=rule.threshold if rule.release is None else rule.release,
+        hold_n=rule.hold_n,
+        hold_m=rule.hold_m,
+        cooldown_s=rule.cooldown_s,
+        update_interval_s=rule.update_interval_s,
+        polygon=rule.zone.polygon if rule.zone else None,
+        height_min=rule.height_min,
+        severity=rule.severity,
+    )

@@ -1,0 +1,135 @@
+"""``appliance demo``: the whole appliance on bundled real footage, watched in a terminal."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+from rich.console import Console
+from rich.live import Live
+
+from appliance import config as configuration
+from appliance.adapters.broker import EmbeddedBroker
+from appliance.adapters.mqtt import PahoLink
+from appliance.compose import Appliance, build
+from appliance.config import Config, MqttConfig
+from appliance.core.types import Message
+from appliance.demo.listener import Listener
+from appliance.demo.view import View
+from appliance.errors import BrokerError, ConfigError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "people-walking.toml"
+REFRESH_HZ = 8
+LINE_INTERVAL_S = 5.0
+METRICS_INTERVAL_S = 1.0
+"""The view shows latencies as the metrics topic tells them, so the topic is livelier than on a device."""
+STOP_TIMEOUT_S = 10.0
+DELIVERED, NOT_DELIVERED = 0, 1
+"""Exit codes: at least one alert made the round trip, or none did."""
+
+
+def run(*, seconds: float | None, console: Console) -> int:
+    """Run the demo for ``seconds``, or until Ctrl-C. Returns its exit code.
+
+    Raises ConfigError, ModelError or BrokerError when it cannot start.
+    """
+    if not EXAMPLE.exists():
+        message = f"{EXAMPLE}: not there; the demo needs a clone of the repository (its models and its footage)"
+        raise ConfigError(message)
+    with _broker(console) as (port, protocol), tempfile.TemporaryDirectory(prefix="appliance-demo-") as state:
+        config = _config(port, protocol, Path(state))
+        appliance = build(config)
+        listener = Listener(config.mqtt, appliance.identity.base, appliance.clock)
+        listener.start()
+        view = View(appliance.channels, listener, _subscribe_line(port, config.mqtt.root))
+        for channel in appliance.channels:
+            channel.watch = view.watch
+        try:
+            _watch(appliance, view, listener, seconds=seconds, console=console)
+        finally:
+            listener.stop()
+        return _conclude(appliance, listener, console)
+
+
+@contextlib.contextmanager
+def _broker(console: Console) -> Iterator[tuple[int, str]]:
+    """Give port and protocol of the broker on this machine, or of an embedded one."""
+    default = MqttConfig(protocol="3.1.1", connect_timeout_s=1.0)
+    link = PahoLink(default, client_id="", will=Message("appliance-demo/will", None))
+    try:
+        link.connect([])
+    except BrokerError:
+        console.print("no broker answers on 127.0.0.1:1883: starting an embedded one ...")
+        with EmbeddedBroker() as broker:
+            yield broker.port, "3.1.1"
+    else:
+        link.close()
+        console.print("using the broker on 127.0.0.1:1883")
+        yield default.port, default.protocol
+
+
+def _config(port: int, protocol: str, state_dir: Path) -> Config:
+    """The example's configuration, on this broker and with a state folder of its own."""
+    loaded = configuration.load(EXAMPLE)
+    mqtt = loaded.mqtt.model_copy(update={"port": port, "protocol": protocol})
+    node = loaded.node.model_copy(update={"state_dir": state_dir})
+    health = loaded.health.model_copy(update={"metrics_interval_s": METRICS_INTERVAL_S})
+    log = loaded.log.model_copy(update={"level": "warning"})
+    return loaded.model_copy(update={"mqtt": mqtt, "node": node, "health": health, "log": log})
+
+
+def _subscribe_line(port: int, root: str) -> str:
+    """The command that shows the alerts, with a client this machine has."""
+    if shutil.which("mosquitto_sub"):
+        return f"mosquitto_sub -h 127.0.0.1 -p {port} -t '{root}/#' -v"
+    return f".venv/bin/amqtt_sub --url mqtt://127.0.0.1:{port} -t '{root}/#'"
+
+
+def _watch(appliance: Appliance, view: View, listener: Listener, *, seconds: float | None, console: Console) -> None:
+    """Run the appliance in the background and draw it until time, Ctrl-C, or its own end."""
+    stop = Event()
+    worker = Thread(target=appliance.run, args=(stop,), name="appliance", daemon=True)
+    worker.start()
+    deadline_s = None if seconds is None else appliance.clock.monotonic_s() + seconds
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            if console.is_terminal:
+                with Live(get_renderable=view.render, console=console, refresh_per_second=REFRESH_HZ, screen=False):
+                    _until(deadline_s, appliance, worker)
+            else:
+                while not _until(deadline_s, appliance, worker, at_most_s=LINE_INTERVAL_S):
+                    console.print(view.line(), soft_wrap=True)
+    finally:
+        stop.set()
+        with contextlib.suppress(KeyboardInterrupt):
+            worker.join(STOP_TIMEOUT_S)
+
+
+def _until(deadline_s: float | None, appliance: Appliance, worker: Thread, *, at_most_s: float | None = None) -> bool:
+    """Wait for the deadline or the appliance's own end; say whether it came (not merely ``at_most_s``)."""
+    while worker.is_alive():
+        now_s = appliance.clock.monotonic_s()
+        left_s = float("inf") if deadline_s is None else deadline_s - now_s
+        if left_s <= 0:
+            return True
+        slice_s = min(left_s, at_most_s or 1.0)
+        worker.join(slice_s)
+        if at_most_s is not None and worker.is_alive() and left_s > at_most_s:
+            return False
+    return True
+
+
+def _conclude(appliance: Appliance, listener: Listener, console: Console) -> int:
+    """Say what happened."""
+    published = sum(channel.progress.alerts for channel in appliance.channels)
+    decisions = sum(channel.progress.decisions for channel in appliance.channels)
+    console.print(
+        f"{decisions} decisions, {published} alerts published, {listener.count} received back over the broker",
+        soft_wrap=True,
+    )
+    if listener.count:
+        return DELIVERED
+    console.print("no alert made the round trip", style="bold red")
+    return NOT_DELIVERED

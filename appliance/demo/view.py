@@ -1,0 +1,126 @@
+"""What a person sees of the running appliance, in a terminal."""
+
+from collections.abc import Sequence
+from threading import Lock
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from appliance.core.types import Array, Decision, Frame, FrameKind
+from appliance.core.policy import outcome
+from appliance.demo.listener import Heard, Listener
+from appliance.demo.picture import draw
+from appliance.loop import Channel
+
+PICTURE_COLUMNS = 72
+SEVERITY_STYLES = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
+
+
+class View:
+    """Draws channels, the newest picture, and the alerts that came back over the broker.
+
+    The picture stays in this process: it is drawn, never sent.
+    """
+
+    def __init__(self, channels: Sequence[Channel], listener: Listener, subscribe_line: str) -> None:
+        """``subscribe_line`` is the command that shows the alerts in another terminal."""
+        self._channels = channels
+        self._listener = listener
+        self._subscribe_line = subscribe_line
+        self._lock = Lock()
+        self._seen: tuple[Array, Decision] | None = None
+
+    def watch(self, frame: Frame | None, decision: Decision) -> None:
+        """Keep the newest picture and its decision (called on the loop's thread)."""
+        if frame is not None and frame.kind is FrameKind.IMAGE:
+            with self._lock:
+                self._seen = (frame.data, decision)
+
+    def render(self) -> RenderableType:
+        """The whole view, as of now."""
+        return Group(self._picture(), self._table(), self._alerts(), Text.from_markup(self._footer()))
+
+    def line(self) -> str:
+        """The same in one line, for pipes and logs."""
+        return "  ".join(
+            f"{row['channel']}: {row['outcome']} score {row['score']} on {row['backend']}, {row['frames/s']} frames/s, "
+            f"capture to publish p50 {row['p50 ms']} p99 {row['p99 ms']} ms, "
+            f"{row['published']} alerts published, {self._listener.count} received"
+            for row in self._rows()
+        )
+
+    def _rows(self) -> list[dict[str, str]]:
+        """One row a channel: the columns of the table."""
+        p50, p99 = (self._listener.metrics.get(f"capture_to_publish_{name}_ms") for name in ("p50", "p99"))
+        return [_row(channel, p50, p99) for channel in self._channels]
+
+    def _picture(self) -> RenderableType:
+        """The newest frame with its boxes."""
+        with self._lock:
+            seen = self._seen
+        if seen is None:
+            return Panel("waiting for the first picture", width=PICTURE_COLUMNS + 4)
+        picture, decision = seen
+        active = [prediction for prediction in decision.predictions if prediction.score >= decision.threshold]
+        drawn = draw(picture, active, columns=PICTURE_COLUMNS)
+        return Panel(drawn, title=f"{decision.channel}: what the model sees (stays here)", width=PICTURE_COLUMNS + 4)
+
+    def _table(self) -> RenderableType:
+        """The channels."""
+        table = Table(title="channels", title_justify="left", expand=False)
+        rows = self._rows()
+        for column in rows[0] if rows else ():
+            table.add_column(column, no_wrap=True)
+        for row in rows:
+            table.add_row(*row.values())
+        return table
+
+    def _alerts(self) -> RenderableType:
+        """What came back over the broker."""
+        table = Table(title=f"{self._listener.count} alerts received over MQTT", title_justify="left", show_header=True)
+        for column in ("topic", "event", "label", "score", "seq", "capture to here"):
+            table.add_column(column, no_wrap=True)
+        for heard in list(self._listener.heard)[:5]:
+            table.add_row(*_alert_row(heard), style=SEVERITY_STYLES.get(str(heard.event.get("severity")), ""))
+        return table
+
+    def _footer(self) -> str:
+        """How to see the alerts without us."""
+        return f"subscribe in another terminal:  [bold]{self._subscribe_line}[/bold]     Ctrl-C ends"
+
+
+def _row(channel: Channel, p50_ms: float | None, p99_ms: float | None) -> dict[str, str]:
+    """The table's row for one channel."""
+    decision = channel.progress.last_decision
+    top = decision.top if decision else None
+    return {
+        "channel": channel.name,
+        "outcome": outcome(decision) if decision else "starting",
+        "score": f"{top.score:.2f}" if top else "-",
+        "backend": (decision.provenance.backend or "none") if decision else "-",
+        "frames/s": f"{channel.progress.frames_per_s:.1f}",
+        "p50 ms": _number(p50_ms),
+        "p99 ms": _number(p99_ms),
+        "published": str(channel.progress.alerts),
+    }
+
+
+def _alert_row(heard: Heard) -> tuple[str, ...]:
+    """The table's row for one alert."""
+    event = heard.event
+    score = f"{event['score']:.2f}"
+    return (
+        heard.topic,
+        str(event["event_type"]),
+        str(event["label"]),
+        score,
+        str(event["seq"]),
+        f"{heard.trip_ms:.1f} ms",
+    )
+
+
+def _number(value: float | None) -> str:
+    """A latency, or that there is none yet."""
+    return "-" if value is None else f"{value:.1f}"

@@ -1,0 +1,126 @@
+"""Explains configurations and models to a person: tables and texts for the command line."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import tomli_w
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from rich.table import Table
+
+from appliance.adapters.backends import make_backend
+from appliance.adapters.model_folder import read_model
+from appliance.config import Config, ModelConfig
+from appliance.core.model import Model, TensorSpec
+from appliance.inference import prove
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def effective(config: Config) -> str:
+    """The configuration as TOML with every default filled in; passwords inside URLs are hidden."""
+    text = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    return hide_credentials(text)
+
+
+def hide_credentials(text: str) -> str:
+    """Replace ``user:password@`` in URLs."""
+    return _CREDENTIALS.sub("***@", text)
+
+
+def keys_table() -> Table:
+    """Every key of the configuration: path, type, bounds, default, meaning."""
+    table = Table("key", "value", "default", "meaning", title="keys of the configuration", title_justify="left")
+    for path, field in _keys(Config, ""):
+        default = "required" if field.is_required() else _shown(field)
+        table.add_row(path, _type_and_bounds(field), default, " ".join((field.description or "").split()))
+    return table
+
+
+def _keys(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    """Walk a section and those below it; alternatives (a sensor's kinds) one after another."""
+    for name, field in section.model_fields.items():
+        below = list(dict.fromkeys(_sections(field.annotation)))
+        if not below:
+            yield f"{prefix}{name}", field
+        level = f"{prefix}{name}." + ("<name>." if "dict" in str(field.annotation) else "")
+        for each in below:
+            kind = get_args(each.model_fields["kind"].annotation)[0] if "kind" in each.model_fields else ""
+            yield from _keys(each, level.removesuffix(".") + (f"({kind})." if kind else "."))
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - typing's forms have no common type
+    """The sections that an annotation mentions, through unions, dicts and tuples."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections(part)
+
+
+def _type_and_bounds(field: FieldInfo) -> str:
+    """``int, 1 to 65535`` and the like."""
+    names = re.sub(r"[\w.]+\.(\w+)", r"\1", str(field.annotation).removeprefix("<class '").removesuffix("'>"))
+    names = re.sub(r"Annotated\[(\w+),.*\]", r"\1", names)
+    bounds = {type(each).__name__: next(iter(vars_of(each).values()), "") for each in field.metadata}
+    low = bounds.get("Ge", bounds.get("Gt"))
+    high = bounds.get("Le", bounds.get("Lt"))
+    if low is None and high is None:
+        return names
+    return f"{names}, {'' if low is None else low} to {'' if high is None else high}"
+
+
+def vars_of(constraint: object) -> dict[str, object]:
+    """The values of an annotated-types constraint (they are slotted)."""
+    return {name: getattr(constraint, name) for name in getattr(constraint, "__slots__", ())}
+
+
+def _shown(field: FieldInfo) -> str:
+    """A default as it would be written."""
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return "none" if value is None else str(getattr(value, "value", value))
+
+
+def model_table(model: Model) -> Table:
+    """What a model says of itself."""
+    table = Table(show_header=False, title=f"{model.name} {model.version}", title_justify="left")
+    rows = {
+        "description": model.description,
+        "task": model.task.value,
+        "licence": model.licence,
+        "source": model.source,
+        "sha256": model.sha256,
+        "size": f"{len(model.tflite):,} bytes",
+        "input": _tensor(model.input),
+        "preprocess": f"{model.preprocess.kind.value}, mean {model.preprocess.mean}, std {model.preprocess.std}",
+        "decode": type(model.decode).__name__,
+        "labels": ", ".join(model.labels) or "-",
+        "golden vectors": f"{len(model.golden.inputs)}, tolerance {dict(model.golden.tolerance_lsb)} steps",
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    for role, spec in model.outputs.items():
+        table.add_row(f"output {role}", _tensor(spec))
+    if model.preprocess.features:
+        table.add_row("features", ", ".join(model.preprocess.features))
+    return table
+
+
+def _tensor(spec: TensorSpec) -> str:
+    """One tensor in a line."""
+    shape = " x ".join(str(side) for side in spec.shape)
+    affine = f", real = (q - {spec.zero_point}) * {spec.scale:.6g}" if spec.scale else ""
+    return f"{spec.name}: {spec.dtype.value} [{shape}]{affine}"
+
+
+def proof(folder: Path) -> str:
+    """Prove a model folder on this device's CPU; returns what was shown. Raises ModelError, BackendError."""
+    model = read_model(folder)
+    backend = make_backend("cpu", ModelConfig(folder=folder))
+    try:
+        backend.open(model)
+        report = prove(backend, model)
+    finally:
+        backend.close()
+    return f"{folder}: sound. Digests and tensors agree; {report}"

@@ -1,0 +1,288 @@
+"""THE LOOP of one channel: capture, preprocess, infer, decode, decide, deliver. One thread runs it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event
+
+from appliance.board import Board
+from appliance.core import wire
+from appliance.core.decode import decode
+from appliance.core.health import ChannelHealth
+from appliance.core.model import Model
+from appliance.core.policy import Policy, PolicyState, decide, start, undecided
+from appliance.core.preprocess import Preprocessor
+from appliance.core.types import Decision, Frame, InferenceResult, Message, OutcomeState, Provenance
+from appliance.errors import EndOfRecording, FrameError, Idle, NoBackendError, OutboxError, SensorError
+from appliance.inference import Inference
+from appliance.log import FaultLog
+from appliance.outbox import Outbox
+from appliance.ports import Clock, Meter, Responder
+from appliance.sensing import Sensing
+
+RATE_WINDOW_S = 5.0
+"""Frames per second are counted over windows of this length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one channel's loop, in seconds."""
+
+    frame_age_max_s: float
+    state_interval_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What every channel of the process shares."""
+
+    outbox: Outbox
+    board: Board
+    clock: Clock
+    meter: Meter
+    faults: FaultLog
+    identity: wire.Identity
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the supervisor and the live view may look at from their threads; written by the channel's thread only."""
+
+    last_decision: Decision | None = None
+    last_progress_s: float = 0.0
+    decisions: int = 0
+    frames_per_s: float = 0.0
+    sensor_ok: bool = False
+    fault: str = ""
+    finished: bool = False
+    alerts: int = 0
+    _window_started_s: float = field(default=0.0)
+    _window_frames: int = field(default=0)
+
+    def frame(self, now_s: float) -> None:
+        """Count one judged frame."""
+        self._window_frames += 1
+        elapsed_s = now_s - self._window_started_s
+        if elapsed_s >= RATE_WINDOW_S:
+            self.frames_per_s = self._window_frames / elapsed_s
+            self._window_started_s, self._window_frames = now_s, 0
+
+
+class Channel:
+    """One sensor, one model, one policy. ``run`` is the body of its thread."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        sensing: Sensing,
+        responder: Responder | None,
+        model: Model,
+        inference: Inference,
+        policy: Policy,
+        limits: Limits,
+        edges: Edges,
+        event_prefix: str,
+    ) -> None:
+        """``event_prefix`` makes event ids unique over restarts of the process."""
+        self.name = name
+        self.watch: Callable[[Frame | None, Decision], None] | None = None
+        """Called with each decision on the loop's thread, when set: for benches and the demo's picture."""
+        self.progress = Progress()
+        self._sensing = sensing
+        self._responder = responder
+        self._model = model
+        self._preprocess = Preprocessor(model)
+        self._inference = inference
+        self._policy = policy
+        self._policy_state: PolicyState = start(policy, event_prefix)
+        self._limits = limits
+        self._outbox, self._board = edges.outbox, edges.board
+        self._clock, self._meter = edges.clock, edges.meter
+        self._faults, self._identity = edges.faults, edges.identity
+        self._shown: tuple[object, ...] = ()
+        self._shown_at_s = float("-inf")
+        self._online: bool | None = None
+
+    def run(self, stop: Event) -> None:
+        """Step until ``stop`` is set or the recording ends. Whatever else is raised ends the process."""
+        self.progress.last_progress_s = self._clock.monotonic_s()
+        try:
+            while not stop.is_set():
+                self.step()
+        except EndOfRecording:
+            self.progress.finished = True
+        finally:
+            self._sensing.close()
+
+    def step(self) -> Decision | None:
+        """Judge one frame. Returns None only when there was nothing to judge and nothing wrong.
+
+        Raises EndOfRecording.
+        """
+        frame: Frame | None = None
+        try:
+            frame = self._sensing.capture()
+            self._seen()
+            decision = self._judge(frame)
+        except Idle:
+            self._seen()
+            self.progress.last_progress_s = self._clock.monotonic_s()
+            return None
+        except SensorError as error:
+            self._unseen(error)
+            decision = self._undecided(OutcomeState.NO_RESULT, str(error), frame)
+        except (FrameError, NoBackendError) as error:
+            self._faults.failed(f"{self.name}:judge", str(error))
+            decision = self._undecided(OutcomeState.NO_RESULT, str(error), frame)
+        self._deliver(frame, decision)
+        return decision
+
+    def _judge(self, frame: Frame) -> Decision:
+        """From a frame to a decision. Raises FrameError, NoBackendError."""
+        if frame.signal_fault:
+            return self._undecided(OutcomeState.NO_SIGNAL, frame.signal_fault, frame)
+        if self._too_old(frame):
+            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(frame), frame)
+        started_s = self._clock.monotonic_s()
+        prepared = self._preprocess(frame)
+        self._stage("pre", started_s)
+        result = self._inference.infer(prepared.tensor)
+        if self._too_old(frame):
+            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(frame), frame, result)
+        started_s = self._clock.monotonic_s()
+        predictions = decode(result.outputs, prepared, self._model)
+        self._policy_state, decision = decide(
+            self._policy_state,
+            predictions,
+            frame,
+            self._policy,
+            now_s=self._clock.monotonic_s(),
+            provenance=self._provenance(result),
+        )
+        self._stage("post", started_s)
+        self._faults.recovered(f"{self.name}:judge")
+        return decision
+
+    def _undecided(
+        self, state: OutcomeState, reason: str, frame: Frame | None, result: InferenceResult | None = None
+    ) -> Decision:
+        """Say that this frame could not be judged: no answer is a value."""
+        self._policy_state, decision = undecided(
+            self._policy_state,
+            self._policy,
+            outcome_state=state,
+            reason=reason,
+            now_s=self._clock.monotonic_s(),
+            provenance=self._provenance(result),
+            frame=frame,
+        )
+        return decision
+
+    def _deliver(self, frame: Frame | None, decision: Decision) -> None:
+        """Alerts to the outbox before anything that can block, the answer to whoever asked, the state to the board."""
+        stamp = stamp_of(self._clock, decision.captured_s)
+        if decision.alerts:
+            self._store([wire.event(alert, decision, self._identity, stamp) for alert in decision.alerts])
+        if frame is not None and self._responder is not None:
+            self._responder.respond(frame, decision)
+        self._show(decision, stamp)
+        self._count(decision)
+        if self.watch is not None:
+            self.watch(frame, decision)
+
+    def _stage(self, stage: str, started_s: float) -> None:
+        """Measure a stage that ends now."""
+        elapsed_s = self._clock.monotonic_s() - started_s
+        self._meter.observe("edge_stage_duration_seconds", elapsed_s, stage=stage, model=self._model.name, backend="")
+
+    def _store(self, messages: list[Message]) -> None:
+        """Put alerts into the outbox; one that cannot be stored is counted there and is a fault here."""
+        try:
+            self._outbox.add(messages)
+            self._faults.recovered(f"{self.name}:outbox")
+        except OutboxError as error:
+            self._faults.failed(f"{self.name}:outbox", str(error))
+
+    def _show(self, decision: Decision, stamp: wire.Stamp) -> None:
+        """Refresh the state topic when something changed or the interval has passed."""
+        shown = (decision.rules, decision.outcome_state, decision.reason, decision.provenance)
+        now_s = decision.decided_s
+        if shown != self._shown or now_s - self._shown_at_s >= self._limits.state_interval_s:
+            self._board.put(wire.state(decision, self._identity, stamp))
+            self._shown, self._shown_at_s = shown, now_s
+
+    def _count(self, decision: Decision) -> None:
+        """Measure the decision, and remember it for whoever supervises."""
+        now_s, progress = decision.decided_s, self.progress
+        judged = decision.outcome_state is OutcomeState.RESULT
+        self._meter.count("edge_decisions_total", outcome_state=decision.outcome_state.value, channel=self.name)
+        if judged:
+            self._meter.observe("edge_frame_age_seconds", decision.frame_age_s, channel=self.name)
+            progress.frame(now_s)
+        else:
+            blind_s = max(0.0, now_s - progress.last_progress_s)
+            self._meter.count("edge_blind_seconds_total", blind_s, channel=self.name)
+        progress.last_decision = decision
+        progress.last_progress_s = now_s
+        progress.decisions += 1
+        progress.alerts += len(decision.alerts)
+
+    def _seen(self) -> None:
+        """The sensor delivers."""
+        self.progress.sensor_ok, self.progress.fault = True, ""
+        self._meter.count("edge_capture_frames_total", channel=self.name)
+        self._availability(online=True)
+        self._faults.recovered(f"{self.name}:sensor")
+
+    def _unseen(self, error: SensorError) -> None:
+        """The sensor does not."""
+        self.progress.sensor_ok, self.progress.fault = False, str(error)
+        self._availability(online=False)
+        self._faults.failed(f"{self.name}:sensor", str(error))
+
+    def _availability(self, *, online: bool) -> None:
+        """Tell dashboards when the channel comes or goes."""
+        if online is not self._online:
+            self._online = online
+            self._board.put(wire.availability(self._identity, online=online, channel=self.name))
+
+    def _too_old(self, frame: Frame) -> bool:
+        """Whether a judgement now would be one of the past (the half-second rule of obstacle streams, PX4)."""
+        return self._clock.monotonic_s() - frame.captured_s > self._limits.frame_age_max_s
+
+    def _age_reason(self, frame: Frame) -> str:
+        """Say how old the frame is."""
+        age_s = self._clock.monotonic_s() - frame.captured_s
+        return f"frame is {age_s:.2f} s old, allowed {self._limits.frame_age_max_s:g} s"
+
+    def _provenance(self, result: InferenceResult | None) -> Provenance:
+        """Who judged, or that nobody did."""
+        if result is None:
+            return Provenance(self._model.name, self._model.version, backend="", degraded=True)
+        return Provenance(self._model.name, self._model.version, result.backend, result.degraded)
+
+    def health(self) -> ChannelHealth:
+        """What the supervisor reports of this channel. Called from its thread."""
+        progress = self.progress
+        decision = progress.last_decision
+        return ChannelHealth(
+            channel=self.name,
+            sensor_ok=progress.sensor_ok,
+            backend=self._inference.active,
+            degraded=self._inference.degraded,
+            model=self._model.name,
+            model_version=self._model.version,
+            model_sha256=self._model.sha256,
+            outcome_state=decision.outcome_state if decision else None,
+            fault=progress.fault,
+            last_decision_s=progress.last_progress_s,
+            decisions=progress.decisions,
+            frames_per_s=progress.frames_per_s,
+            finished=progress.finished,
+        )
+
+
+def stamp_of(clock: Clock, mono_s: float) -> wire.Stamp:
+    """A moment of this boot, with what the wall clock says now."""
+    utc = clock.now_utc()
+    return wire.Stamp(mono_ns=round(mono_s * 1e9), ts=None if utc is None else utc.isoformat(), clock=clock.state())

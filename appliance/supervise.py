@@ -1,0 +1,192 @@
+"""Starts the threads, watches that decisions are made, feeds the watchdog, and ends everything in order."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Event, Thread
+
+from appliance.board import Board
+from appliance.config import HealthConfig, OutboxConfig
+from appliance.core import wire
+from appliance.core.health import ChannelHealth, OutboxHealth, Report, assess, stalled, status_line
+from appliance.inference import Inference
+from appliance.log import FaultLog, get
+from appliance.loop import Channel, stamp_of
+from appliance.outbox import Outbox
+from appliance.ports import Clock, Meter, ServiceManager
+from appliance.publisher import Publisher
+
+TICK_S = 0.5
+"""How often the main thread looks."""
+JOIN_TIMEOUT_S = 5.0
+"""How long an ending thread is waited for before it is left behind (threads are daemons: the process can end)."""
+PROBE_TICK_S = 1.0
+"""How often dropped backends are considered for probing."""
+EXIT_OK = 0
+EXIT_BUG = 70
+"""sysexits.h EX_SOFTWARE: a thread ended on an error that nobody raised on purpose."""
+
+_log = get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Everything that runs."""
+
+    channels: Sequence[Channel]
+    inferences: Sequence[Inference]
+    publisher: Publisher
+    outbox: Outbox
+    board: Board
+    clock: Clock
+    meter: Meter
+    faults: FaultLog
+    service: ServiceManager
+    identity: wire.Identity
+    housekeep: Callable[[], object]
+    """Called at each tick, for what has to be done now and then; quick, never raises."""
+    outbox_limits: OutboxConfig
+    stop: Event
+    """Ends the channels' waiting; set by the supervisor when it is told to stop."""
+
+
+class Supervisor:
+    """The main thread's work."""
+
+    def __init__(self, crew: Crew, limits: HealthConfig) -> None:
+        """Nothing is started yet."""
+        self._crew = crew
+        self._limits = limits
+        self._crashed = Event()
+        self._outbox_before: OutboxHealth | None = None
+        self._reports = 0
+        self._status_at_s = self._metrics_at_s = float("-inf")
+        self._fed_at_s = float("-inf")
+
+    def run(self, stop: Event) -> int:
+        """Run every thread until ``stop`` is set, every recording has ended, or one of them crashed.
+
+        Returns the exit code: EXIT_OK, or EXIT_BUG after a crash.
+        """
+        crew = self._crew
+        publishing, working = Event(), crew.stop
+        publisher = self._start("publisher", crew.publisher.run, publishing)
+        workers = [self._start(f"channel-{channel.name}", channel.run, working) for channel in crew.channels]
+        workers.append(self._start("probe", self._probe, working))
+        crew.service.ready()
+        _log.info("started", channels=[channel.name for channel in crew.channels], node=crew.identity.node)
+        while not (stop.is_set() or self._crashed.is_set() or self._finished()):
+            self._tick()
+            crew.clock.wait(stop, TICK_S)
+        crew.service.stopping()
+        working.set()
+        self._join(workers)
+        self._report(crew.clock.monotonic_s())
+        publishing.set()
+        crew.publisher.wake()
+        self._join([publisher])
+        self.close()
+        _log.info("stopped")
+        return EXIT_BUG if self._crashed.is_set() else EXIT_OK
+
+    def close(self) -> None:
+        """Let go of what was opened before ``run``; called by it at its end."""
+        self._crew.outbox.close()
+        for inference in self._crew.inferences:
+            inference.close()
+
+    def _start(self, name: str, body: Callable[[Event], None], stop: Event) -> Thread:
+        """Start a thread whose crash ends the process: a half-alive appliance is worse than a restarted one."""
+
+        def guarded() -> None:
+            try:
+                body(stop)
+            except BaseException:
+                _log.exception("crashed", thread=name)
+                self._crashed.set()
+                raise
+
+        thread = Thread(target=guarded, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _join(self, threads: Sequence[Thread]) -> None:
+        """Wait for threads to end, within one bound for all of them; leave behind what hangs, and say so."""
+        deadline_s = self._crew.clock.monotonic_s() + JOIN_TIMEOUT_S
+        for thread in threads:
+            thread.join(max(0.0, deadline_s - self._crew.clock.monotonic_s()))
+            if thread.is_alive():
+                _log.warning("left behind", thread=thread.name)
+                self._crew.meter.count("edge_abandoned_threads_total", what=thread.name.partition("-")[0])
+
+    def _finished(self) -> bool:
+        """Whether every channel played its recording to the end."""
+        return all(channel.progress.finished for channel in self._crew.channels)
+
+    def _probe(self, stop: Event) -> None:
+        """Bring dropped backends back, away from the loop: opening one may take half a minute."""
+        while not self._crew.clock.wait(stop, PROBE_TICK_S):
+            for inference in self._crew.inferences:
+                inference.probe()
+
+    def _tick(self) -> None:
+        """Feed the watchdog if every channel makes progress; report when it is time."""
+        now_s = self._crew.clock.monotonic_s()
+        self._crew.housekeep()
+        names = stalled(self._healths(), now_s, self._limits.stall_after_s)
+        if names:
+            self._crew.faults.failed("stall", f"no decision for {self._limits.stall_after_s:g} s: {', '.join(names)}")
+        else:
+            self._crew.faults.recovered("stall")
+            self._feed(now_s)
+        if now_s - self._status_at_s >= self._limits.status_interval_s:
+            self._report(now_s)
+        if now_s - self._metrics_at_s >= self._limits.metrics_interval_s:
+            self._metrics_at_s = now_s
+            message = wire.metrics(self._crew.meter.flat(), self._crew.identity, self._stamp(now_s), historical=False)
+            self._crew.publisher.publish_or_keep(message)
+
+    def _feed(self, now_s: float) -> None:
+        """Tell the service manager that decisions are being made, as often as it wants to hear it."""
+        interval_s = self._crew.service.watchdog_interval_s
+        if interval_s is not None and now_s - self._fed_at_s >= interval_s / 2:
+            self._crew.service.watchdog()
+            self._fed_at_s = now_s
+
+    def _report(self, now_s: float) -> None:
+        """Publish health, and say it to the service manager."""
+        crew = self._crew
+        outbox = self._outbox_health()
+        report: Report = assess(
+            self._healths(),
+            outbox=outbox,
+            before=self._outbox_before,
+            broker_connected=crew.publisher.connected,
+            clock=crew.clock.state(),
+        )
+        self._outbox_before, self._status_at_s = outbox, now_s
+        self._reports += 1
+        crew.board.put(wire.status(report, crew.identity, self._stamp(now_s), seq=self._reports))
+        crew.service.status(status_line(report))
+
+    def _healths(self) -> list[ChannelHealth]:
+        """Every channel's health, as of now."""
+        return [channel.health() for channel in self._crew.channels]
+
+    def _stamp(self, now_s: float) -> wire.Stamp:
+        """Now, as payloads carry it."""
+        return stamp_of(self._crew.clock, now_s)
+
+    def _outbox_health(self) -> OutboxHealth:
+        """The outbox, as of now."""
+        depth, limits = self._crew.outbox.depth(), self._crew.outbox_limits
+        return OutboxHealth(
+            rows=depth.rows,
+            rows_max=limits.rows_max,
+            size_bytes=depth.size_bytes,
+            size_bytes_max=limits.size_bytes_max,
+            in_memory=depth.in_memory,
+            dropped=sum(depth.dropped.values()),
+            dead_letters=depth.dead_letters,
+            unstored=depth.dropped.get("unstored", 0),
+        )

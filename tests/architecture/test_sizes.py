@@ -1,0 +1,66 @@
+"""Sizes and names that keep the house readable; the reason stands in each message."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "appliance"
+FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "models").rglob("*.py")])
+
+FILE_LINES_MAX = 300
+FUNCTION_LINES_MAX = 60
+CLASS_LINES_MAX = 250
+PACKAGE_LINES_MAX = 9_000
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_file_is_one_room(file: Path) -> None:
+    lines = file.read_text().count("\n")
+    assert lines <= FILE_LINES_MAX, f"{lines} lines: what second thing lives here?"
+    assert file.stem not in VAGUE_NAMES, "the name does not say what is inside"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_functions_and_classes_fit_in_a_head(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert _lines(node) <= FUNCTION_LINES_MAX, f"{node.name} (line {node.lineno}) does more than one thing"
+        if isinstance(node, ast.ClassDef):
+            assert _lines(node) <= CLASS_LINES_MAX, f"{node.name} (line {node.lineno}) does more than one thing"
+
+
+def test_the_package_stays_small() -> None:
+    total = sum(file.read_text().count("\n") for file in PACKAGE.rglob("*.py"))
+    assert total <= PACKAGE_LINES_MAX, "what can go? raise the budget only with a reason in the commit"
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    silent = [str(file.relative_to(ROOT)) for file in FILES if not ast.get_docstring(ast.parse(file.read_text()))]
+    assert silent == []
+
+
+def test_every_lint_exception_gives_its_reason() -> None:
+    bare = [place for file in FILES for place in _bare_exceptions(file)]
+    assert bare == [], "write why beside it: `# noqa: RULE - reason`"
+
+
+def _bare_exceptions(file: Path) -> Iterator[str]:
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        mark = next((mark for mark in ("# noqa", "# type: ignore") if mark in line), None)
+        if mark is not None and " - " not in line.partition(mark)[2] and "#" not in line.partition(mark)[2][2:]:
+            yield f"{file.relative_to(ROOT)}:{number}"
+
+
+def _lines(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    """Code lines of a definition, its docstring not counted."""
+    assert node.end_lineno is not None
+    length = node.end_lineno - node.lineno + 1
+    first = node.body[0]
+    if ast.get_docstring(node) is not None:
+        assert first.end_lineno is not None
+        length -= first.end_lineno - first.lineno + 1
+    return length
