@@ -49,7 +49,7 @@ def test_slots_past_the_count_are_never_looked_at(
     assert told(outputs, slots_model()) == expected
 
 
-@pytest.mark.parametrize(("count", "found"), [(-3.0, 0), (99.0, 2), (1e30, 2)])
+@pytest.mark.parametrize(("count", "found"), [(-1.0, 0), (-3.0, 0), (99.0, 2), (1e30, 2)])
 def test_a_count_beyond_the_slots_is_held_to_them(count: float, found: int) -> None:
     assert len(told(slots([SQUARE, ELSEWHERE], [0, 1], [0.75, 0.875], count), slots_model())) == found
 
