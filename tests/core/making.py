@@ -169,7 +169,12 @@ class Playing:
         return decision
 
     def blind(
-        self, outcome_state: OutcomeState = OutcomeState.NO_RESULT, *, after_s: float = 1.0, frame: Frame | None = None
+        self,
+        outcome_state: OutcomeState = OutcomeState.NO_RESULT,
+        *,
+        after_s: float = 1.0,
+        frame: Frame | None = None,
+        reason: str = "lens covered",
     ) -> Decision:
         """Come to a frame that cannot be judged."""
         self.now_s += after_s
@@ -177,7 +182,7 @@ class Playing:
             self.state,
             self.policy,
             outcome_state=outcome_state,
-            reason="lens covered",
+            reason=reason,
             now_s=self.now_s,
             provenance=Provenance("person", "1.0.0", backend="", degraded=True),
             frame=frame,

@@ -191,12 +191,14 @@ def test_a_decision_without_a_frame_carries_the_newest_sequence_and_the_time_of_
     play.see(0.1)
     decision = play.blind()
     assert (decision.frame_seq, decision.captured_s) == (1, decision.decided_s)
+    play.blind(frame=make_frame(8))
+    assert play.blind().frame_seq == 8, "a frame that could not be judged was seen all the same"
 
 
-def test_a_reason_is_never_empty() -> None:
+def test_what_was_not_judged_always_has_a_reason() -> None:
     play = Playing(make_rule())
-    assert play.blind().reason == "lens covered"
-    assert play.see(0.1).reason == ""
+    assert play.blind(OutcomeState.NO_SIGNAL, reason="").reason == "no_signal"
+    assert play.see(0.1).reason == "", "a result has no reason to be none"
 
 
 def test_rules_live_for_themselves_and_number_their_events_together() -> None:
