@@ -32,6 +32,7 @@ MODELS = Path(__file__).resolve().parent
 MODEL_FILE = "model.tflite"
 GOLDEN_FILE = "golden/golden.npz"
 LABELS_FILE = "labels.txt"
+HALF = 0.5
 
 
 class RecipeError(Exception):
@@ -63,12 +64,19 @@ class Tensor:
         )
 
     def quantise(self, values: Array) -> Array:
-        """Turn normalised float values into this tensor's integers, of the same shape, saturating at both ends."""
+        """Turn normalised float values into this tensor's integers, of the same shape, saturating at both ends.
+
+        Rounded half away from zero and then shifted, in float32, as TFLite and the appliance do. Pixels normalised by
+        127.5 lie half-way between two steps, every one: NumPy's rounding to even would merge them in pairs.
+        """
         if self.dtype == "float32":
             return values.astype(np.float32)
         limits = np.iinfo(self.dtype)
-        steps = np.round(values / self.scale + self.zero_point)
-        return np.clip(steps, limits.min, limits.max).astype(self.dtype)
+        steps = values.astype(np.float32) / np.float32(self.scale)
+        whole = np.trunc(steps)
+        whole += np.where(np.abs(steps - whole) >= HALF, np.sign(steps), np.float32(0))
+        quantised: Array = np.clip(whole + self.zero_point, limits.min, limits.max).astype(self.dtype)
+        return quantised
 
     def dequantise(self, steps: Array) -> Array:
         """Turn this tensor's integers into float32 of the same shape. Widened first: int8 minus int8 overflows."""

@@ -203,7 +203,7 @@ def describe(tflite: bytes, anchors: Array, licence: bytes, golden: list[Array])
             "iou_max": 0.6,
             "max_detections": 100,
         },
-        tolerance_lsb={"boxes": 12, "scores": 40},  # measured 8 and 19; README.md says why so wide
+        tolerance_lsb={"boxes": 14, "scores": 40},  # measured 10 and 34; README.md says why so wide
         golden_inputs=[picture[np.newaxis] for picture in golden],
         labels=("person",),
         files={"anchors.npy": buffer.getvalue()},

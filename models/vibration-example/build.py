@@ -83,10 +83,11 @@ def train(tf: Foreign, windows: Array) -> Foreign:
 
 
 def errors(runner: recipe.Runner, windows: Array) -> Array:
-    """Score normalised windows [n, 64, 1] as the appliance does: mean squared error of the reconstruction, [n]."""
+    """Score normalised windows [n, 64, 1] as the appliance does: squared error against the quantised input, [n]."""
 
     def error(window: Array) -> float:
-        return float(np.square(runner.values(window[np.newaxis])["reconstruction"] - window).mean())
+        seen = runner.input.dequantise(runner.input.quantise(window[np.newaxis]))
+        return float(np.square(runner.values(window[np.newaxis])["reconstruction"] - seen).mean())
 
     return np.array([error(window) for window in windows])
 
