@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+import cv2
+
 from appliance import __version__
 from appliance.adapters.backends import make_backend
 from appliance.adapters.clock import SystemClock
@@ -34,6 +36,8 @@ from appliance.publisher import Publisher
 from appliance.sensing import Sensing
 from appliance.supervise import Crew, Supervisor
 
+OPENCV_THREADS = 1
+"""Channels run side by side already; OpenCV's own threads would only take cores from invoke."""
 STATE_DIRECTORY = "STATE_DIRECTORY"
 """Set by systemd when the unit has StateDirectory=; takes the place of node.state_dir."""
 
@@ -72,6 +76,7 @@ def build(config: Config, *, file: Path | None = None, parts: Parts | None = Non
 
     ``file`` names the configuration in messages. Raises ConfigError, ModelError, NoBackendError, OutboxError.
     """
+    cv2.setNumThreads(OPENCV_THREADS)
     models = _read_models(config)
     check_fit(config, models, str(file or "configuration"))
     return _Wiring(config, models, parts or Parts()).appliance()

@@ -333,6 +333,17 @@ class Config(Section):
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
+    def _watchdog_waits_for_capture(self) -> Self:
+        for name, channel in self.channels.items():
+            if channel.capture_timeout_s >= self.health.stall_after_s:
+                msg = (
+                    f"channels.{name}.capture_timeout_s ({channel.capture_timeout_s:g}) must be less than "
+                    f"health.stall_after_s ({self.health.stall_after_s:g}), or a slow sensor reads as a stalled loop"
+                )
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _models_exist(self) -> Self:
         for name, channel in self.channels.items():
             if channel.model not in self.models:

@@ -8,7 +8,7 @@
     ├── SensorError                no frame in time: decide NO_RESULT, reopen the sensor with backoff
     ├── Idle                       nothing to judge yet, the sensor is well: no decision, no fault, ask again
     ├── EndOfRecording             a recording has no more frames: the channel ends, the process lives
-    ├── FrameError                 a frame that does not fit the model: decide NO_RESULT, keep the sensor
+    ├── FrameError                 a frame that does not fit the model: or an answer that is not finite: decide NO_RESULT
     ├── BackendError               this backend cannot answer: drop it, serve from the next, probe it later
     ├── NoBackendError             no backend answered in time: decide NO_RESULT
     ├── OutboxError                an alert could not be stored: count it, health is failed
@@ -44,7 +44,7 @@ class EndOfRecording(ApplianceError):  # noqa: N818 - an end, not a fault: nothi
 
 
 class FrameError(ApplianceError):
-    """A frame has not the shape or kind that the model takes."""
+    """A frame has not the shape or kind that the model takes, or the model's answer to it is not finite."""
 
 
 class BackendError(ApplianceError):

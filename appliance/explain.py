@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from rich.markup import escape
 from rich.table import Table
 
 from appliance.adapters.backends import make_backend
@@ -35,7 +37,8 @@ def keys_table() -> Table:
     table = Table("key", "value", "default", "meaning", title="keys of the configuration", title_justify="left")
     for path, field in _keys(Config, ""):
         default = "required" if field.is_required() else _shown(field)
-        table.add_row(path, _type_and_bounds(field), default, " ".join((field.description or "").split()))
+        meaning = " ".join((field.description or "").replace("``", "").split())
+        table.add_row(*(escape(cell) for cell in (path, _type_and_bounds(field), default, meaning)))
     return table
 
 
@@ -61,19 +64,29 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - t
 
 def _type_and_bounds(field: FieldInfo) -> str:
     """``int, 1 to 65535`` and the like."""
-    names = re.sub(r"[\w.]+\.(\w+)", r"\1", str(field.annotation).removeprefix("<class '").removesuffix("'>"))
-    names = re.sub(r"Annotated\[(\w+),.*\]", r"\1", names)
-    bounds = {type(each).__name__: next(iter(vars_of(each).values()), "") for each in field.metadata}
-    low = bounds.get("Ge", bounds.get("Gt"))
-    high = bounds.get("Le", bounds.get("Lt"))
+    limits = {type(each).__name__: each for each in field.metadata}
+    low = next((getattr(limits[kind], kind.lower()) for kind in ("Ge", "Gt") if kind in limits), None)
+    high = next((getattr(limits[kind], kind.lower()) for kind in ("Le", "Lt") if kind in limits), None)
+    words = _type_words(field.annotation)
     if low is None and high is None:
-        return names
-    return f"{names}, {'' if low is None else low} to {'' if high is None else high}"
+        return words
+    return f"{words}, {'' if low is None else f'{low:g}'} to {'' if high is None else f'{high:,g}'}"
 
 
-def vars_of(constraint: object) -> dict[str, object]:
-    """The values of an annotated-types constraint (they are slotted)."""
-    return {name: getattr(constraint, name) for name in getattr(constraint, "__slots__", ())}
+def _type_words(annotation: Any) -> str:  # noqa: ANN401 - typing's forms have no common type
+    """A type as a person would write it: alternatives with ``|``, a key that may be left out without its None."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if annotation in {None, type(None), Ellipsis}:
+        return ""
+    if origin is Literal:
+        return " | ".join(repr(part) for part in parts)
+    if origin is Annotated:
+        return _type_words(parts[0])
+    if origin in {Union, UnionType}:
+        return " | ".join(filter(None, map(_type_words, parts)))
+    if origin in {tuple, dict}:
+        return f"{origin.__name__} of {', '.join(dict.fromkeys(filter(None, map(_type_words, parts))))}"
+    return str(getattr(annotation, "__name__", annotation))
 
 
 def _shown(field: FieldInfo) -> str:

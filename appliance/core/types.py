@@ -83,7 +83,7 @@ class Frame:
     seq: int
     """Counts up by one for each frame the sensor saw, so that a jump tells how many were skipped."""
     signal_fault: str = ""
-    """Why the signal is not one (``flat line``, ``out of range``, ``gap``); empty when it is good."""
+    """Why the signal is not one (``flat line``, ``out of range``, ``gap``, ``not a number``); empty when it is good."""
     reply: ReplyAddress | None = None
     context: dict[str, str | float] = field(default_factory=dict)
     """Small values carried into alerts unchanged (a card's token, a terminal's id); never raw data."""
