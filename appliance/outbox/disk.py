@@ -47,7 +47,9 @@ class Disk:
         self._totals = Totals()
         self._retry_s = self._synced_s = clock.monotonic_s()
         self._damage = ""
-        self._written_bytes = 0
+        self._noted_bytes = 0
+        self.written_bytes = 0
+        """Bytes written since ``open``; see ``Syncer.written_bytes``."""
         self.fault = ""
         """Why the disk cannot be used; empty when it can."""
         self.lost = 0
@@ -146,10 +148,11 @@ class Disk:
             self._note_written()
 
     def _note_written(self) -> None:
-        assert self._store is not None
-        written_bytes = self._store.syncer.written_bytes
-        self._meter.count("edge_disk_written_bytes_total", written_bytes - self._written_bytes)
-        self._written_bytes = written_bytes
+        assert self._store is not None, "was asked a moment ago"
+        fresh_bytes = self._store.syncer.written_bytes - self._noted_bytes
+        self._noted_bytes += fresh_bytes
+        self.written_bytes += fresh_bytes
+        self._meter.count("edge_disk_written_bytes_total", fresh_bytes)
 
     def _repaired(self, seq: int) -> bool:
         """Repair the file unless that failed a moment ago; says whether the store can be used."""
@@ -182,7 +185,7 @@ class Disk:
             messages_lost=lost,
         )
         with self._lock:
-            self._store, self._damage, self._written_bytes = fresh, "", 0
+            self._store, self._damage, self._noted_bytes = fresh, "", 0
             self.lost += lost
 
     def _failed(self, reason: str) -> None:

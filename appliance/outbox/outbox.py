@@ -159,6 +159,11 @@ class Outbox:
         """Return the newest dead letters, at most ``limit``, newest first."""
         return self._disk.read(lambda store: store.dead_letters(limit), self._seq) or []
 
+    @property
+    def written_bytes(self) -> int:
+        """Bytes brought to the disk since ``open``."""
+        return self._disk.written_bytes
+
     def depth(self) -> Depth:
         """How full it is; touches no disk."""
         with self._lock:

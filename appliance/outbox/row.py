@@ -96,9 +96,9 @@ class Row:
         )
 
 
-COLUMNS = "id, seq, priority, size_bytes, qos, retain, added_s, attempts, crc, boot_id, topic, payload"
-"""Of a message's row, in the order of ``to_values``; the long ones last, so that the others are read without them."""
-_TYPES = (int, int, int, int, int, int, float, int, int, bytes, bytes, bytes)
+COLUMNS = "rows_added, bytes_added, crc, id, seq, priority, qos, retain, added_s, attempts, boot_id, topic, payload"
+"""Of a message's row, in the order of ``to_values``."""
+_TYPES = (int, int, int, int, int, int, int, int, float, int, bytes, bytes, bytes)
 
 
 def encode(message: Message, *, seq: int, priority: Priority) -> bytes:
@@ -110,22 +110,21 @@ def encode(message: Message, *, seq: int, priority: Priority) -> bytes:
     return json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
 
 
-def to_values(row: Row) -> tuple[int | float | bytes, ...]:
-    """Return a row's values in the order of ``COLUMNS``."""
-    return (
+def to_values(row: Row, rows_added: int, bytes_added: int) -> tuple[int | float | bytes, ...]:
+    """Return a row's values in the order of ``COLUMNS``; the counts are what had been added with this row."""
+    values = (
         row.id,
         row.seq,
         int(row.priority),
-        row.size_bytes,
         row.qos,
         int(row.retain),
         row.added_s,
         row.attempts,
-        _crc(row),
         row.boot_id.encode(),
         row.topic,
         row.payload,
     )
+    return (rows_added, bytes_added, _crc((rows_added, bytes_added, *values)), *values)
 
 
 def from_values(values: Sequence[Any]) -> Row:
@@ -134,15 +133,15 @@ def from_values(values: Sequence[Any]) -> Row:
     SQLite notices when its own structure is damaged, not when a byte of a value is: hence the checksum.
 
     Raises:
-        DamagedError: a value has the wrong type, or the checksum says that one is not what was written.
+        DamagedError: the row is not what was written.
     """
     if len(values) != len(_TYPES) or any(type(value) is not kind for value, kind in zip(values, _TYPES, strict=True)):
         raise DamagedError("a row has values of the wrong type")
-    id_, seq, priority, _, qos, retain, added_s, attempts, crc, boot_id, topic, payload = values
-    if priority not in set(Priority):
-        msg = f"row {id_} has priority {priority}"
+    rows_added, bytes_added, crc, id_, seq, priority, qos, retain, added_s, attempts, boot_id, topic, payload = values
+    if _crc((rows_added, bytes_added, *values[3:])) != crc:
+        msg = f"message {id_} is not what was written"
         raise DamagedError(msg)
-    row = Row(
+    return Row(
         id=id_,
         seq=seq,
         priority=Priority(priority),
@@ -150,17 +149,11 @@ def from_values(values: Sequence[Any]) -> Row:
         payload=payload,
         qos=qos,
         retain=bool(retain),
-        boot_id=boot_id.decode(errors="replace"),
+        boot_id=boot_id.decode(),
         added_s=added_s,
         attempts=attempts,
     )
-    if _crc(row) != crc:
-        msg = f"row {id_} has the wrong checksum"
-        raise DamagedError(msg)
-    return row
 
 
-def _crc(row: Row) -> int:
-    """CRC-32 over everything that never changes; ``attempts`` does."""
-    head = f"{row.id} {row.seq} {int(row.priority)} {row.qos} {int(row.retain)} {row.added_s!r} {row.boot_id}\n"
-    return zlib.crc32(row.payload, zlib.crc32(row.topic, zlib.crc32(head.encode())))
+def _crc(values: tuple[int | float | bytes, ...]) -> int:
+    return zlib.crc32(repr(values).encode())

@@ -4,11 +4,11 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from appliance.outbox.database import PAGE_SIZE_BYTES, STATE_COLUMNS, Totals, connect, create, read_totals
+from appliance.outbox.database import INSERT, PAGE_SIZE_BYTES, Totals, connect, create, read_totals, write_totals
 from appliance.outbox.errors import DamagedError, converting
 from appliance.outbox.files import fsync, fsync_folder, remove, salvaged, salvaging, swap, wal
 from appliance.outbox.row import COLUMNS, Row, from_values, to_values
@@ -23,7 +23,6 @@ _DATABASE_SIZE_OFFSET = 28
 section 1.3.8)."""
 _READ = f"SELECT {COLUMNS} FROM messages WHERE id > ? ORDER BY id"  # noqa: S608 - constants
 _DEAD_COLUMNS = "id, attempts, reason, topic, payload"
-INSERT = f"INSERT INTO messages ({COLUMNS}, rows_added, bytes_added) VALUES ({', '.join('?' * 14)})"  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def _fill(file: Path, target: Path, rows_max: int, seq: int | None) -> tuple[int
         try:
             source = _open_damaged(file, first_page)
         except _NothingReadableError:
-            _write_state(destination, Totals(seq=_seq(0, seq, rows_max, 1)))
+            write_totals(destination, Totals(seq=_seq(0, seq, rows_max, 1)))
             return 0, 1
         with closing(source):
             known = _known_totals(source)
@@ -89,7 +88,7 @@ def _fill(file: Path, target: Path, rows_max: int, seq: int | None) -> tuple[int
         lost = max(expected - totals.rows, 0) or int(not reading.complete or known is None)
         if known is not None:
             totals = replace(totals, seq=max(totals.seq, known.seq), last_id=max(totals.last_id, known.last_id))
-        _write_state(destination, replace(totals, seq=_seq(totals.seq, seq, rows_max, lost), dead_rows=dead_rows))
+        write_totals(destination, replace(totals, seq=_seq(totals.seq, seq, rows_max, lost), dead_rows=dead_rows))
     return totals.rows, lost
 
 
@@ -222,7 +221,7 @@ def _copy(rows: Iterator[Row], destination: sqlite3.Connection) -> Totals:
                 rows_added=totals.rows_added + 1,
                 bytes_added=totals.bytes_added + row.size_bytes,
             )
-            destination.execute(INSERT, (*to_values(row), totals.rows_added, totals.bytes_added))
+            destination.execute(INSERT, to_values(row, totals.rows_added, totals.bytes_added))
         destination.execute("COMMIT")
     return totals
 
@@ -242,10 +241,3 @@ def _copy_dead(source: sqlite3.Connection, destination: sqlite3.Connection) -> i
     (rows,) = destination.execute("SELECT COUNT(*) FROM dead_letters").fetchone()
     assert isinstance(rows, int)
     return rows
-
-
-def _write_state(destination: sqlite3.Connection, totals: Totals) -> None:
-    destination.execute(
-        f"UPDATE state SET ({STATE_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-        astuple(totals),
-    )

@@ -3,29 +3,29 @@
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 from appliance.config import OutboxConfig
 from appliance.core.types import Priority
 from appliance.outbox.bounds import make_room
-from appliance.outbox.database import STATE_COLUMNS, Totals, connect, create, inspect
+from appliance.outbox.database import INSERT, REPLACE, Totals, connect, create, inspect, write_totals
 from appliance.outbox.errors import DamagedError, UnavailableError, converting
-from appliance.outbox.files import fsync_folder
+from appliance.outbox.files import fsync_folder, remove, salvaging
 from appliance.outbox.row import COLUMNS, DeadLetter, Row, from_values, to_values
 from appliance.outbox.sync import WAL_BYTES_MAX, Syncer
 
 REASON_CHARS_MAX = 200
-_INSERT = f"INSERT INTO messages ({COLUMNS}, rows_added, bytes_added) VALUES ({', '.join('?' * 14)})"  # noqa: S608 - constants
 _READ = f"SELECT {COLUMNS} FROM messages WHERE id > ? ORDER BY id"  # noqa: S608 - constants
 _READ_ONE = f"SELECT {COLUMNS} FROM messages WHERE id = ?"  # noqa: S608 - constants
-_OLDEST = "SELECT id, boot_id, added_s FROM messages ORDER BY id"
+_SIZE = "length(topic) + length(payload)"
+_DELETE = f"DELETE FROM messages WHERE id = ? RETURNING {_SIZE}"  # noqa: S608 - constants
 _BURY = "INSERT OR REPLACE INTO dead_letters (id, attempts, reason, topic, payload) VALUES (?, ?, ?, ?, ?)"
 _STORED = {
-    Priority.TELEMETRY: "SELECT id, size_bytes FROM messages WHERE priority = 1 ORDER BY id",
+    Priority.TELEMETRY: f"SELECT id, {_SIZE} FROM messages WHERE priority = 1 ORDER BY id",  # noqa: S608 - constants
     # Asked only when no telemetry is left, so all that is there is alerts.
-    Priority.ALERT: "SELECT id, size_bytes FROM messages ORDER BY id",
+    Priority.ALERT: f"SELECT id, {_SIZE} FROM messages ORDER BY id",  # noqa: S608 - constants
 }
 
 
@@ -43,7 +43,7 @@ class Store:
         self._open = ExitStack()
         with ExitStack() as opening, converting():
             if not file.exists():
-                create(file)
+                _make(file)
             # First opened is last closed: SQLite copies the log at the last closing, and only this one fsyncs.
             checkpointing = opening.enter_context(closing(connect(file, synchronous="FULL")))
             self._writing = opening.enter_context(closing(connect(file, synchronous="OFF")))
@@ -82,12 +82,12 @@ class Store:
                     rows_added=self.totals.rows_added + 1,
                     bytes_added=self.totals.bytes_added + row.size_bytes,
                 )
-                values = (*to_values(row), self.totals.rows_added, self.totals.bytes_added)
-                self._writing.execute(_INSERT, values)
+                values = to_values(row, self.totals.rows_added, self.totals.bytes_added)
+                self._writing.execute(INSERT, values)
             if len(room.keep) < len(rows):
                 # The number of a message that was dropped is not given out again: subscribers see the gap.
                 self.totals = replace(self.totals, seq=max(row.seq for row in rows), last_id=rows[-1].id)
-                self._write_state()
+                write_totals(self._writing, self.totals)
         return room.dropped
 
     def remove(self, ids: Collection[int]) -> int:
@@ -99,10 +99,13 @@ class Store:
     def count_attempt(self, id_: int, count: int = 1) -> int:
         """Count failed attempts; returns how many there are now, 0 when there is no such message."""
         with self._transaction():
-            found = self._writing.execute(
-                "UPDATE messages SET attempts = attempts + ? WHERE id = ? RETURNING attempts", (count, id_)
-            ).fetchone()
-        return 0 if found is None else int(found[0])
+            values = self._writing.execute(_READ_ONE, (id_,)).fetchone()
+            if values is None:
+                return 0
+            row = from_values(values)
+            row = replace(row, attempts=row.attempts + count)
+            self._writing.execute(REPLACE, to_values(row, *values[:2]))
+        return row.attempts
 
     def bury(self, letter: int | Row, reason: str, dead_letters_max: int) -> bool:
         """Move a message to the dead letters, of which the oldest make room.
@@ -127,7 +130,7 @@ class Store:
                 self._writing.execute("DELETE FROM dead_letters WHERE id = (SELECT MIN(id) FROM dead_letters)")
                 dead_rows -= 1
             self.totals = replace(self.totals, dead_rows=dead_rows)
-            self._write_state()
+            write_totals(self._writing, self.totals)
         return True
 
     def _get(self, id_: int) -> Row | None:
@@ -141,17 +144,15 @@ class Store:
             for values in cursor:
                 if len(rows) == limit:
                     break
-                if values[0] not in skip:
-                    rows.append(from_values(values))
+                row = from_values(values)
+                if row.id not in skip:
+                    rows.append(row)
         return rows
 
     def oldest(self, skip: Collection[int] = ()) -> tuple[str, float] | None:
         """Return boot and monotonic time at which the oldest message was added, None when there is none."""
-        with converting(), closing(self._reading.execute(_OLDEST)) as cursor:
-            for id_, boot_id, added_s in cursor:
-                if id_ not in skip:
-                    return boot_id.decode(errors="replace"), added_s
-        return None
+        rows = self.read(0, 1, skip)
+        return (rows[0].boot_id, rows[0].added_s) if rows else None
 
     def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Return the newest dead letters, at most ``limit``, newest first."""
@@ -160,38 +161,27 @@ class Store:
                 "SELECT id, attempts, reason, topic, payload FROM dead_letters ORDER BY id DESC LIMIT ?", (limit,)
             ).fetchall()
         return [
-            DeadLetter(
-                id=id_,
-                attempts=attempts,
-                reason=reason.decode(errors="replace"),
-                topic=topic.decode(errors="replace"),
-                payload=payload.decode(errors="replace"),
-            )
+            DeadLetter(id=id_, topic=_text(topic), payload=_text(payload), reason=_text(reason), attempts=attempts)
             for id_, attempts, reason, topic, payload in found
         ]
 
     def _stored(self, priority: Priority) -> Iterator[tuple[int, int]]:
         with closing(self._writing.execute(_STORED[priority])) as cursor:
-            yield from cursor
+            for id_, size_bytes in cursor:
+                yield id_, _number(size_bytes)
 
     def _delete(self, ids: Iterable[int]) -> None:
         before = self.totals
         for id_ in ids:
-            found = self._writing.execute("DELETE FROM messages WHERE id = ? RETURNING size_bytes", (id_,)).fetchone()
+            found = self._writing.execute(_DELETE, (id_,)).fetchone()
             if found is not None:
                 self.totals = replace(
                     self.totals,
                     rows_removed=self.totals.rows_removed + 1,
-                    bytes_removed=self.totals.bytes_removed + found[0],
+                    bytes_removed=self.totals.bytes_removed + _number(found[0]),
                 )
         if self.totals != before:
-            self._write_state()
-
-    def _write_state(self) -> None:
-        self._writing.execute(
-            f"UPDATE state SET ({STATE_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-            astuple(self.totals),
-        )
+            write_totals(self._writing, self.totals)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -208,3 +198,23 @@ class Store:
                 with suppress(sqlite3.Error):  # SQLite has already rolled back when the disk was full
                     self._writing.execute("ROLLBACK")
                 raise
+
+
+def _make(file: Path) -> None:
+    """Make an empty database; under its name it is complete."""
+    fresh = salvaging(file)
+    remove(fresh)
+    create(fresh)
+    fresh.rename(file)
+
+
+def _number(value: object) -> int:
+    """Check what is computed from values without looking at their checksum."""
+    if type(value) is not int:
+        raise DamagedError("a message has values of the wrong type")
+    return value
+
+
+def _text(value: object) -> str:
+    """Show a dead letter's value to a person, whatever became of it."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
