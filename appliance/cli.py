@@ -83,7 +83,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - the signature that typer c
 @app.callback()
 def _options(
     *,
-    version: Annotated[  # noqa: ARG001 - handled by its callback before any command
+    version: Annotated[
         bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
@@ -152,7 +152,8 @@ def demo(
 ) -> None:
     """Watch the appliance find people in bundled footage and publish alerts. Needs no root, no broker, no camera.
 
-    With --seconds it ends by itself: exit code 0 when at least one alert made the round trip through the broker, else 1.
+    With --seconds it ends by itself: exit code 0 when at least one alert made the round trip through the broker,
+    else 1.
     """
     from appliance import demo as demonstration  # noqa: PLC0415 - heavy imports only where they are needed
 

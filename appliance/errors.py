@@ -8,7 +8,7 @@
     ├── SensorError                no frame in time: decide NO_RESULT, reopen the sensor with backoff
     ├── Idle                       nothing to judge yet, the sensor is well: no decision, no fault, ask again
     ├── EndOfRecording             a recording has no more frames: the channel ends, the process lives
-    ├── FrameError                 a frame that does not fit the model: or an answer that is not finite: decide NO_RESULT
+    ├── FrameError                 a frame, or the answer to it, that cannot be used: decide NO_RESULT
     ├── BackendError               this backend cannot answer: drop it, serve from the next, probe it later
     ├── NoBackendError             no backend answered in time: decide NO_RESULT
     ├── OutboxError                an alert could not be stored: count it, health is failed

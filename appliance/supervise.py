@@ -1,6 +1,5 @@
 """Starts the threads, watches that decisions are made, feeds the watchdog, and ends everything in order."""
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event, Thread

@@ -102,7 +102,8 @@ class LocalMosquitto:
         while not _listens(self.port):
             if self._child.poll() is not None or time.monotonic() > deadline_s:
                 self._stop()
-                raise BrokerError(f"{self._program} did not start on port {self.port}")
+                message = f"{self._program} did not start on port {self.port}"
+                raise BrokerError(message)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(LOOK_S)
         return self

@@ -115,7 +115,9 @@ class PrometheusMeter:
         Empty for histograms that the ``metrics`` topic does not sum up.
         """
         wanted = labels.items()
-        chosen = [each.series() for each in self.tallies() if each.metric.name == name and wanted <= each.labels.items()]
+        chosen = [
+            each.series() for each in self.tallies() if each.metric.name == name and wanted <= each.labels.items()
+        ]
         return [value for series in chosen for value in series.recent]
 
     def tallies(self) -> list[_Tally]:

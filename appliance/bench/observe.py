@@ -19,5 +19,6 @@ def recent(appliance: Appliance, name: str, *, count: int = 1, within_s: float =
         if len(values) >= count:
             return values
         if appliance.clock.monotonic_s() >= deadline_s:
-            raise BrokerError(f"{len(values)} of {count} observations of {name} within {within_s:g} s")
+            message = f"{len(values)} of {count} observations of {name} within {within_s:g} s"
+            raise BrokerError(message)
         appliance.clock.wait(Event(), LOOK_S)

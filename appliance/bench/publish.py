@@ -20,14 +20,16 @@ def measure(progress: Progress) -> list[Figure]:
     dark = np.zeros_like(frames[0])
     alternating = [picture for each in frames for picture in (each, dark)]
     sensor = scene.Memory(alternating, period_s=PERIOD_S)
-    with local_broker() as broker:
-        with scene.built(
+    with (
+        local_broker() as broker,
+        scene.built(
             lambda folder: scene.camera_config(folder, port=broker.port, protocol=broker.protocol), sensor
-        ) as appliance:
-            with scene.running(appliance):
-                progress(f"{FRAMES} alerts at {1 / PERIOD_S:g} frames/s")
-                published_s = recent(appliance, "edge_capture_to_publish_seconds", count=FRAMES, within_s=WAIT_S)
-            invoke_s = recent(appliance, "edge_stage_duration_seconds", stage="invoke")
+        ) as appliance,
+    ):
+        with scene.running(appliance):
+            progress(f"{FRAMES} alerts at {1 / PERIOD_S:g} frames/s")
+            published_s = recent(appliance, "edge_capture_to_publish_seconds", count=FRAMES, within_s=WAIT_S)
+        invoke_s = recent(appliance, "edge_stage_duration_seconds", stage="invoke")
     p50_ms, p99_ms = (quantile(published_s, fraction) * 1e3 for fraction in (0.5, 0.99))
     invoke_ms = quantile(invoke_s, 0.99) * 1e3
     return [

@@ -108,7 +108,7 @@ def _config(
 def built(
     config_for: Callable[[Path], Config], sensor: Sensor | None = None, backend: Backend | None = None
 ) -> Iterator[Appliance]:
-    """Build an appliance in a temporary state folder, with ``sensor`` and ``backend`` in the configured ones' places."""
+    """Build an appliance in a temporary state folder, with ``sensor`` and ``backend`` in their places."""
     with tempfile.TemporaryDirectory(prefix="appliance-bench-") as folder:
         parts = Parts()
         if sensor is not None:

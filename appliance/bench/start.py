@@ -94,7 +94,8 @@ def _one_start(port: int, protocol: str) -> tuple[float, float]:
                 decisions.get(timeout=DECISION_TIMEOUT_S)
                 memory_mib = _resident_mib(process.pid)
             except Empty:
-                raise BrokerError(f"no decision within {DECISION_TIMEOUT_S:g} s of the start") from None
+                message = f"no decision within {DECISION_TIMEOUT_S:g} s of the start"
+                raise BrokerError(message) from None
             finally:
                 process.terminate()
                 process.wait(STOP_TIMEOUT_S)

@@ -47,7 +47,8 @@ def _until_answered(terminal: Terminal) -> None:
     number = 0
     while not terminal.answered.is_set():
         if clock.monotonic_s() > deadline_s or number == WARM_UP:
-            raise BrokerError(f"no answer within {READY_TIMEOUT_S:g} s")
+            message = f"no answer within {READY_TIMEOUT_S:g} s"
+            raise BrokerError(message)
         terminal.ask(number)
         number += 1
         clock.wait(terminal.answered, 0.5)

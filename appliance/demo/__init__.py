@@ -47,7 +47,7 @@ def run(*, seconds: float | None, console: Console) -> int:
         for channel in appliance.channels:
             channel.watch = view.watch
         try:
-            _watch(appliance, view, listener, seconds=seconds, console=console)
+            _watch(appliance, view, seconds=seconds, console=console)
         finally:
             listener.stop()
         return _conclude(appliance, listener, console)
@@ -87,7 +87,7 @@ def _subscribe_line(port: int, root: str) -> str:
     return f".venv/bin/amqtt_sub --url mqtt://127.0.0.1:{port} -t '{root}/#'"
 
 
-def _watch(appliance: Appliance, view: View, listener: Listener, *, seconds: float | None, console: Console) -> None:
+def _watch(appliance: Appliance, view: View, *, seconds: float | None, console: Console) -> None:
     """Run the appliance in the background and draw it until time, Ctrl-C, or its own end."""
     stop = Event()
     worker = Thread(target=appliance.run, args=(stop,), name="appliance", daemon=True)

@@ -8,8 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from appliance.core.types import Array, Decision, Frame, FrameKind
 from appliance.core.policy import outcome
+from appliance.core.types import Array, Decision, Frame, FrameKind
 from appliance.demo.listener import Heard, Listener
 from appliance.demo.picture import draw
 from appliance.loop import Channel

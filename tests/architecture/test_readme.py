@@ -39,7 +39,9 @@ def test_every_invariant_names_a_test_that_exists() -> None:
 def test_the_constraints_cover_every_dependency() -> None:
     """What is installed is what was tested."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"], *project["optional-dependencies"]["demo"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["demo"]]
     names = {re.split(r"[<>=\[]", each)[0].lower() for each in wanted} - {"edge-appliance"}
-    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
     assert names - pinned == set()
