@@ -19,6 +19,7 @@ from appliance.adapters.mqtt import PahoLink
 from appliance.adapters.sensors import make_sensor
 from appliance.adapters.systemd import make_service_manager
 from appliance.board import Board
+from appliance.commands import Commands
 from appliance.config import BackendName, ChannelConfig, Config, ModelConfig, RuleConfig, SensorConfig
 from appliance.core import wire
 from appliance.core.backoff import Backoff
@@ -223,6 +224,7 @@ class _Wiring:
     def _publisher(self, outbox: Outbox) -> Publisher:
         """Wire the publisher with what it says when it comes and goes."""
         mqtt, identity = self._config.mqtt, self._identity
+        commands = Commands(identity, self._board, outbox, self._clock, self._meter)
         cards = [
             ChannelCard(name, self._rules(channel), self._models[channel.model].preprocess.kind, channel.model)
             for name, channel in self._config.channels.items()
@@ -236,9 +238,9 @@ class _Wiring:
             mqtt,
             sync_interval_s=self._config.outbox.sync_interval_s,
             announce=lambda: [discovery(identity, cards)] if mqtt.discovery else [],
-            on_command=lambda _topic, _payload: None,
+            on_command=commands.obey,
             birth_topic=identity.birth_topic if mqtt.discovery else None,
-            command_topics=(),
+            command_topics=(commands.topic,),
             online=wire.availability(identity, online=True),
             offline=wire.availability(identity, online=False),
             jitter=random.random,
