@@ -3,6 +3,7 @@
 import json
 import math
 import socket
+import sys
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def feed(meter: Meter, metric: Metric) -> None:
         meter.set(metric.name, 1.0, **labels)
     else:
         meter.observe(metric.name, 1.0, **labels)
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Let threads interrupt one another as often as the interpreter can, so that a missing lock shows."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual_s)
 
 
 class MeterContract(ABC):
@@ -93,6 +103,7 @@ class MeterContract(ABC):
     def test_a_label_may_be_named_like_a_keyword_of_python(self) -> None:
         self.make(ManualClock()).count("edge_failover_total", 1.0, **{"from": "tpu", "to": "cpu", "reason": "died"})
 
+    @pytest.mark.usefixtures("eager_threads")
     def test_no_measurement_is_lost_between_threads(self) -> None:
         clock = ManualClock()
         meter = self.make(clock)
@@ -131,6 +142,9 @@ def test_the_recording_meter_tells_what_it_was_fed() -> None:
     assert meter.value(AGE) == 1.0
     assert meter.observations(AGE, channel="gate") == [0.5]
     assert math.isnan(meter.value(SPOOL))
+    meter.set("edge_backend_active", 1.0, model="person", backend="cpu")
+    meter.set("edge_backend_active", 0.0, backend="cpu", model="person")
+    assert meter.value("edge_backend_active", model="person") == 0.0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
@@ -232,7 +246,7 @@ def test_labels_without_end_do_not_take_memory_without_end() -> None:
 
 def test_quantiles_are_those_of_the_newest_observations() -> None:
     meter = PrometheusMeter(ManualClock())
-    for value in [9.0] * 10 + [0.5] * RECENT_MAX:
+    for value in [9.0] * RECENT_MAX + [0.5] * RECENT_MAX:
         meter.observe(AGE, value, channel="gate")
     assert meter.flat()["decision_p99_ms"] == 500.0
 

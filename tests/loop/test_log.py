@@ -244,7 +244,8 @@ def test_keys_without_end_do_not_take_memory_without_end(lines: Lines) -> None:
     assert len(faults._faults) == 10
     faults.recovered("key 0")
     faults.recovered("key 1")  # forgotten
-    assert [event["fault"] for event in lines.events if event["event"] == "recovered"] == ["key 0"]
+    recovered = [(event["fault"], event["failures"]) for event in lines.events if event["event"] == "recovered"]
+    assert recovered == [("key 0", 101)]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 4.0, 11.0, 4000.0])), max_size=40))
