@@ -44,8 +44,11 @@ class Camera(NewestFrames):
 
 
 def without_password(source: str) -> str:
-    """Return ``source`` as it may be logged and published: without the user and password of a URL."""
-    return re.sub(r"://[^/@]*@", "://", source)
+    """Return ``source`` as it may be logged and published: without the user and password of a URL.
+
+    Everything up to the last ``@`` goes: a password may hold any character, and a path that is cut short harms nobody.
+    """
+    return re.sub(r"://.*@", "://", source)
 
 
 def _connect(config: CameraConfig, name: str, clock: Clock, stop: Event) -> Device[Picture]:
