@@ -6,7 +6,6 @@ left alone. Everything is bounded: a request comes from outside.
 """
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ ID_CHARS_MAX = 128
 CONTEXT_KEYS_MAX = 16
 CONTEXT_CHARS_MAX = 256
 """Longest string that is carried along."""
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -100,19 +100,18 @@ def _request_id(fields: dict[str, object]) -> str:
 def _numbers(fields: dict[str, object], features: Sequence[str]) -> Array:
     """Return the features in the model's order."""
     numbers = np.empty(len(features), np.float32)
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
-        for place, name in enumerate(features):
-            if name not in fields:
-                msg = f"feature {name!r} is missing"
-                raise _WrongError(msg)
-            value = fields[name]
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                msg = f"feature {name!r} must be a number (0 or 1 for no or yes)"
-                raise _WrongError(msg)
-            numbers[place] = value if abs(value) <= np.finfo(np.float32).max else math.inf
-            if not math.isfinite(numbers[place]):
-                msg = f"feature {name!r} is too large"
-                raise _WrongError(msg)
+    for place, name in enumerate(features):
+        if name not in fields:
+            msg = f"feature {name!r} is missing"
+            raise _WrongError(msg)
+        value = fields[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            msg = f"feature {name!r} must be a number (0 or 1 for no or yes)"
+            raise _WrongError(msg)
+        if not abs(value) <= FLOAT32_MAX:
+            msg = f"feature {name!r} is too large"
+            raise _WrongError(msg)
+        numbers[place] = value
     return numbers
 
 
