@@ -9,3 +9,7 @@ PERSON = MODELS / "person" / "1.0.0"
 CARD = MODELS / "card-example" / "1.0.0"
 VIBRATION = MODELS / "vibration-example" / "1.0.0"
 FOLDERS = (TINY, PERSON, CARD, VIBRATION)
+EDGETPU_OP = TINY.parent.parent / "edgetpu-op.tflite"
+"""int8 [1, 4] through the custom op that edgetpu_compiler leaves."""
+TWINS = TINY.parent.parent / "twins.tflite"
+"""float32 [1, 2]: ``minus`` is -x, ``plus`` is abs(x); two outputs of one shape and dtype."""

@@ -2,6 +2,9 @@
 
 Both have the same Interpreter; one code path serves both (decision 0001). This is the twin that answers when an
 accelerator is lost, so it depends on nothing but the processor.
+
+Only verified bytes may come here: a damaged flatbuffer can crash the process. Of files with a few flipped bits
+tflite-runtime 2.14 does not survive every second, ai-edge-litert 2.3 one in thirty (measured).
 """
 
 import math
