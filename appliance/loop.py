@@ -58,9 +58,10 @@ class Progress:
     _window_started_s: float = field(default=0.0)
     _window_frames: int = field(default=0)
 
-    def frame(self, now_s: float) -> None:
-        """Count one judged frame."""
-        self._window_frames += 1
+    def tick(self, now_s: float, *, judged: bool) -> None:
+        """Note that the channel lives; count a judged frame. A blind or idle channel's rate falls to 0."""
+        self.last_progress_s = now_s
+        self._window_frames += judged
         elapsed_s = now_s - self._window_started_s
         if elapsed_s >= RATE_WINDOW_S:
             self.frames_per_s = self._window_frames / elapsed_s
@@ -87,7 +88,6 @@ class Channel:
         self.name = name
         self.watch: Callable[[Frame | None, Decision], None] | None = None
         """Called with each decision on the loop's thread, when set: for benches and the demo's picture."""
-        self.progress = Progress()
         self._sensing = sensing
         self._responder = responder
         self._model = model
@@ -98,6 +98,7 @@ class Channel:
         self._limits = limits
         self._outbox, self._board = edges.outbox, edges.board
         self._clock, self._meter = edges.clock, edges.meter
+        self.progress = Progress(last_progress_s=edges.clock.monotonic_s())
         self._faults, self._identity = edges.faults, edges.identity
         self._shown: tuple[object, ...] = ()
         self._shown_at_s = float("-inf")
@@ -120,13 +121,16 @@ class Channel:
         Raises EndOfRecording.
         """
         frame: Frame | None = None
+        started_s = self._clock.monotonic_s()
         try:
             frame = self._sensing.capture()
+            self._stage("capture", started_s)
             self._seen()
             decision = self._judge(frame)
         except Idle:
             self._seen()
-            self.progress.last_progress_s = self._clock.monotonic_s()
+            self.progress.fault = ""
+            self.progress.tick(self._clock.monotonic_s(), judged=False)
             return None
         except SensorError as error:
             self._unseen(error)
@@ -142,24 +146,25 @@ class Channel:
         if frame.signal_fault:
             return self._undecided(OutcomeState.NO_SIGNAL, frame.signal_fault, frame)
         if self._too_old(frame):
-            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(frame), frame)
+            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame)
         started_s = self._clock.monotonic_s()
         prepared = self._preprocess(frame)
         self._stage("pre", started_s)
         result = self._inference.infer(prepared.tensor)
         if self._too_old(frame):
-            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(frame), frame, result)
+            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame, result)
         started_s = self._clock.monotonic_s()
         predictions = decode(result.outputs, prepared, self._model)
+        now_s = self._stage("post", started_s)
         self._policy_state, decision = decide(
             self._policy_state,
             predictions,
             frame,
             self._policy,
-            now_s=self._clock.monotonic_s(),
+            now_s=now_s,
             provenance=self._provenance(result),
         )
-        self._stage("post", started_s)
+        self._stage("decide", now_s)
         self._faults.recovered(f"{self.name}:judge")
         return decision
 
@@ -180,20 +185,25 @@ class Channel:
 
     def _deliver(self, frame: Frame | None, decision: Decision) -> None:
         """Alerts to the outbox before anything that can block, the answer to whoever asked, the state to the board."""
+        started_s = self._clock.monotonic_s()
         stamp = stamp_of(self._clock, decision.captured_s)
         if decision.alerts:
             self._store([wire.event(alert, decision, self._identity, stamp) for alert in decision.alerts])
         if frame is not None and self._responder is not None:
             self._responder.respond(frame, decision)
         self._show(decision, stamp)
+        self._stage("publish", started_s)
         self._count(decision)
         if self.watch is not None:
             self.watch(frame, decision)
 
-    def _stage(self, stage: str, started_s: float) -> None:
-        """Measure a stage that ends now."""
-        elapsed_s = self._clock.monotonic_s() - started_s
-        self._meter.observe("edge_stage_duration_seconds", elapsed_s, stage=stage, model=self._model.name, backend="")
+    def _stage(self, stage: str, started_s: float) -> float:
+        """Measure a stage that ends now; returns now."""
+        now_s = self._clock.monotonic_s()
+        self._meter.observe(
+            "edge_stage_duration_seconds", now_s - started_s, stage=stage, model=self._model.name, backend=""
+        )
+        return now_s
 
     def _store(self, messages: list[Message]) -> None:
         """Put alerts into the outbox; one that cannot be stored is counted there and is a fault here."""
@@ -218,25 +228,24 @@ class Channel:
         self._meter.count("edge_decisions_total", outcome_state=decision.outcome_state.value, channel=self.name)
         if judged:
             self._meter.observe("edge_frame_age_seconds", decision.frame_age_s, channel=self.name)
-            progress.frame(now_s)
         else:
             blind_s = max(0.0, now_s - progress.last_progress_s)
             self._meter.count("edge_blind_seconds_total", blind_s, channel=self.name)
-        progress.last_decision = decision
-        progress.last_progress_s = now_s
+        progress.last_decision, progress.fault = decision, decision.reason
+        progress.tick(now_s, judged=judged)
         progress.decisions += 1
         progress.alerts += len(decision.alerts)
 
     def _seen(self) -> None:
         """The sensor delivers."""
-        self.progress.sensor_ok, self.progress.fault = True, ""
+        self.progress.sensor_ok = True
         self._meter.count("edge_capture_frames_total", channel=self.name)
         self._availability(online=True)
         self._faults.recovered(f"{self.name}:sensor")
 
     def _unseen(self, error: SensorError) -> None:
         """The sensor does not."""
-        self.progress.sensor_ok, self.progress.fault = False, str(error)
+        self.progress.sensor_ok = False
         self._availability(online=False)
         self._faults.failed(f"{self.name}:sensor", str(error))
 
@@ -250,10 +259,9 @@ class Channel:
         """Whether a judgement now would be one of the past (the half-second rule of obstacle streams, PX4)."""
         return self._clock.monotonic_s() - frame.captured_s > self._limits.frame_age_max_s
 
-    def _age_reason(self, frame: Frame) -> str:
-        """Say how old the frame is."""
-        age_s = self._clock.monotonic_s() - frame.captured_s
-        return f"frame is {age_s:.2f} s old, allowed {self._limits.frame_age_max_s:g} s"
+    def _age_reason(self) -> str:
+        """Say why an old frame is not judged; without its age, or each such frame would change the state topic."""
+        return f"frame is older than {self._limits.frame_age_max_s:g} s"
 
     def _provenance(self, result: InferenceResult | None) -> Provenance:
         """Who judged, or that nobody did."""

@@ -8,6 +8,7 @@ from appliance.board import Board
 from appliance.config import HealthConfig, OutboxConfig
 from appliance.core import wire
 from appliance.core.health import ChannelHealth, OutboxHealth, Report, assess, stalled, status_line
+from appliance.core.types import ClockState
 from appliance.inference import Inference
 from appliance.log import FaultLog, get
 from appliance.loop import Channel, stamp_of
@@ -72,6 +73,7 @@ class Supervisor:
         publisher = self._start("publisher", crew.publisher.run, publishing)
         workers = [self._start(f"channel-{channel.name}", channel.run, working) for channel in crew.channels]
         workers.append(self._start("probe", self._probe, working))
+        self._introduce()
         crew.service.ready()
         _log.info("started", channels=[channel.name for channel in crew.channels], node=crew.identity.node)
         while not (stop.is_set() or self._crashed.is_set() or self._finished()):
@@ -93,6 +95,13 @@ class Supervisor:
         self._crew.outbox.close()
         for inference in self._crew.inferences:
             inference.close()
+
+    def _introduce(self) -> None:
+        """Measure what does not change: which software and which models run."""
+        meter = self._crew.meter
+        meter.set("edge_info", 1.0, version=self._crew.identity.software_version)
+        for model in (inference.model for inference in self._crew.inferences):
+            meter.set("edge_model_info", 1.0, model=model.name, version=model.version, sha=model.sha256)
 
     def _start(self, name: str, body: Callable[[Event], None], stop: Event) -> Thread:
         """Start a thread whose crash ends the process: a half-alive appliance is worse than a restarted one."""
@@ -132,6 +141,8 @@ class Supervisor:
         """Feed the watchdog if every channel makes progress; report when it is time."""
         now_s = self._crew.clock.monotonic_s()
         self._crew.housekeep()
+        for state in ClockState:
+            self._crew.meter.set("edge_clock_state", float(state is self._crew.clock.state()), state=state.value)
         names = stalled(self._healths(), now_s, self._limits.stall_after_s)
         if names:
             self._crew.faults.failed("stall", f"no decision for {self._limits.stall_after_s:g} s: {', '.join(names)}")
