@@ -1,6 +1,5 @@
 """Explains configurations and models to a person: tables and texts for the command line."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
@@ -17,19 +16,21 @@ from appliance.adapters.model_folder import read_model
 from appliance.config import Config, ModelConfig
 from appliance.core.model import Model, TensorSpec
 from appliance.inference import prove
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+from appliance.schema import hide_credentials
 
 
 def effective(config: Config) -> str:
     """The configuration as TOML with every default filled in; passwords inside URLs are hidden."""
-    text = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
-    return hide_credentials(text)
+    return tomli_w.dumps(_without_credentials(config.model_dump(mode="json", exclude_none=True)))
 
 
-def hide_credentials(text: str) -> str:
-    """Replace ``user:password@`` in URLs."""
-    return _CREDENTIALS.sub("***@", text)
+def _without_credentials(value: Any) -> Any:  # noqa: ANN401 - any value of a TOML tree
+    """A part of a configuration with the credentials of its URLs hidden."""
+    if isinstance(value, dict):
+        return {key: _without_credentials(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_credentials(each) for each in value]
+    return hide_credentials(value) if isinstance(value, str) else value
 
 
 def keys_table() -> Table:

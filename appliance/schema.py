@@ -1,5 +1,6 @@
 """Strict parsing of what people and machines write, and the one way its errors are told."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,8 +40,19 @@ def _sentence(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails hold
         return "missing; this key is required"
     message = str(fault["msg"]).removeprefix("Value error, ")
     value = fault.get("input")
+    if isinstance(value, str):
+        value = hide_credentials(value)
     shown = f" (it is {value!r:.80})" if isinstance(value, str | int | float | bool) else ""
     return message[:1].lower() + message[1:] + shown
+
+
+def hide_credentials(source: str) -> str:
+    """Return a URL, or whatever else ``source`` is, as it may be shown, logged and published.
+
+    Of a URL everything up to the last ``@`` goes, because a password may hold any character and a path that is cut
+    short harms nobody; and so does the query, where cheap cameras want the password (``?user=admin&pwd=...``).
+    """
+    return re.sub(r"(://[^?]*)\?.*", r"\1?***", re.sub(r"://.*@", "://***@", source, flags=re.DOTALL), flags=re.DOTALL)
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from appliance.adapters.sensors.camera import Camera, without_password
+from appliance.adapters.sensors.camera import Camera
 from appliance.adapters.sensors.device_reader import ABANDONED_MAX, CLOSE_TIMEOUT_S, Device
 from appliance.adapters.sensors.newest import NewestFrames, Picture
 from appliance.config import CameraConfig
@@ -192,11 +192,9 @@ def test_a_stream_that_ends_is_a_lost_camera_and_a_new_one_is_read_after_opening
 
 def test_the_password_of_a_url_is_neither_logged_nor_published() -> None:
     sensor = camera("rtsp://user:p/ss@word@127.0.0.1:9/stream", open_timeout_s=5.0)
-    with pytest.raises(SensorError, match=r"rtsp://127\.0\.0\.1:9/stream") as caught:
+    with pytest.raises(SensorError, match=r"rtsp://\*\*\*@127\.0\.0\.1:9/stream") as caught:
         sensor.open()
     assert "word" not in str(caught.value)
-    assert without_password("rtsp://127.0.0.1/stream") == "rtsp://127.0.0.1/stream"
-    assert without_password("/dev/video0") == "/dev/video0"
 
 
 def test_a_camera_that_hangs_while_it_opens_is_left_behind_and_counted(tmp_path: Path) -> None:

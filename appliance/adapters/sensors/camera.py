@@ -5,7 +5,6 @@ newest picture, not every one. To judge every picture of a recording use ``repla
 """
 
 import math
-import re
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -18,6 +17,7 @@ from appliance.config import CameraConfig
 from appliance.core.types import Array
 from appliance.errors import EndOfRecording, SensorError
 from appliance.ports import Clock, SensorContext
+from appliance.schema import hide_credentials
 
 STREAM_READ_TIMEOUT_S = 5.0
 """FFmpeg gives a silent stream up after this long, so that a reader left behind ends by itself."""
@@ -38,17 +38,9 @@ class Camera(NewestFrames):
     def __init__(self, config: CameraConfig, context: SensorContext) -> None:
         """Touches nothing yet."""
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # a reopened camera would warn for ever
-        name = without_password(config.source)
+        name = hide_credentials(config.source)
         connect = partial(_connect, config, name, context.clock)
         super().__init__(connect, context, name=name, open_timeout_s=config.open_timeout_s)
-
-
-def without_password(source: str) -> str:
-    """Return ``source`` as it may be logged and published: without the user and password of a URL.
-
-    Everything up to the last ``@`` goes: a password may hold any character, and a path that is cut short harms nobody.
-    """
-    return re.sub(r"://.*@", "://", source)
 
 
 def _connect(config: CameraConfig, name: str, clock: Clock, stop: Event) -> Device[Picture]:
