@@ -7,11 +7,13 @@ bounded queue, so that neither the broker nor the network can hold up whoever an
 
 import os
 import select
+import socket
 import ssl
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 
@@ -180,6 +182,7 @@ class RequestSession:
             os.eventfd_read(self._wake)
         if decrypted or ready.get(sock.fileno(), 0) & ~select.POLLOUT:
             self._read(self._client)
+            _acknowledge_at_once(sock)
         if self._client.want_write():
             self._client.loop_write()
         self._client.loop_misc()
@@ -222,3 +225,14 @@ class RequestSession:
         topic = str(getattr(message.properties, "ResponseTopic", ""))
         correlation = bytes(getattr(message.properties, "CorrelationData", b""))
         self._on_request(Request(bytes(message.payload), bool(message.retain), topic, correlation))
+
+
+def _acknowledge_at_once(sock: socket.socket) -> None:
+    """Do not let TCP delay its acknowledgement of what was just read (tcp(7); to be said again after each read).
+
+    A broker without ``set_tcp_nodelay`` (mosquitto's default) holds the next request back until then: measured at 200
+    requests/s on loopback, a median of 27 ms from request to answer, 6 ms with this, 1 ms with that setting.
+    """
+    if sock.family in {socket.AF_INET, socket.AF_INET6}:
+        with suppress(OSError):  # the connection is gone; the next read says so
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
