@@ -59,6 +59,8 @@ class Supervisor:
         self._limits = limits
         self._crashed = Event()
         self._outbox_before: OutboxHealth | None = None
+        self._told: object = None
+        """What of the newest report would be news if it changed."""
         self._reports = 0
         self._status_at_s = self._metrics_at_s = float("-inf")
         self._fed_at_s = float("-inf")
@@ -82,7 +84,7 @@ class Supervisor:
         crew.service.stopping()
         working.set()
         self._join(workers)
-        self._report(crew.clock.monotonic_s())
+        self._report(crew.clock.monotonic_s(), self._assess())
         publishing.set()
         crew.publisher.wake()
         self._join([publisher])
@@ -149,8 +151,9 @@ class Supervisor:
         else:
             self._crew.faults.recovered("stall")
             self._feed(now_s)
-        if now_s - self._status_at_s >= self._limits.status_interval_s:
-            self._report(now_s)
+        report = self._assess()
+        if now_s - self._status_at_s >= self._limits.status_interval_s or _news(report) != self._told:
+            self._report(now_s, report)
         if now_s - self._metrics_at_s >= self._limits.metrics_interval_s:
             self._metrics_at_s = now_s
             message = wire.metrics(self._crew.meter.flat(), self._crew.identity, self._stamp(now_s), historical=False)
@@ -163,21 +166,23 @@ class Supervisor:
             self._crew.service.watchdog()
             self._fed_at_s = now_s
 
-    def _report(self, now_s: float) -> None:
-        """Publish health, and say it to the service manager."""
+    def _assess(self) -> Report:
+        """Judge how everything is, as of now."""
         crew = self._crew
-        outbox = self._outbox_health()
-        report: Report = assess(
+        return assess(
             self._healths(),
-            outbox=outbox,
+            outbox=self._outbox_health(),
             before=self._outbox_before,
             broker_connected=crew.publisher.connected,
             clock=crew.clock.state(),
         )
-        self._outbox_before, self._status_at_s = outbox, now_s
+
+    def _report(self, now_s: float, report: Report) -> None:
+        """Publish health, and say it to the service manager."""
+        self._outbox_before, self._status_at_s, self._told = report.outbox, now_s, _news(report)
         self._reports += 1
-        crew.board.put(wire.status(report, crew.identity, self._stamp(now_s), seq=self._reports))
-        crew.service.status(status_line(report))
+        self._crew.board.put(wire.status(report, self._crew.identity, self._stamp(now_s), seq=self._reports))
+        self._crew.service.status(status_line(report))
 
     def _healths(self) -> list[ChannelHealth]:
         """Every channel's health, as of now."""
@@ -200,3 +205,8 @@ class Supervisor:
             dead_letters=depth.dead_letters,
             unstored=depth.dropped.get("unstored", 0),
         )
+
+
+def _news(report: Report) -> object:
+    """What is told at once when it changes, and not at the next interval. A retained report must not be wrong."""
+    return report.levels, report.broker_connected

@@ -98,6 +98,7 @@ class _Node:
 
 _CHANNEL_RULES: tuple[tuple[Callable[[ChannelHealth], bool], Level, str], ...] = (
     (lambda channel: channel.finished, Level.OK, ""),
+    (lambda channel: _begins(channel), Level.OK, ""),  # noqa: PLW0108 - defined below the table
     (lambda channel: not channel.sensor_ok, Level.FAILED, "sensor lost"),
     (lambda channel: not channel.backend, Level.FAILED, "no backend"),
     (lambda channel: channel.outcome_state is OutcomeState.NO_SIGNAL, Level.DEGRADED, "no signal"),
@@ -178,6 +179,11 @@ def status_line(report: Report) -> str:
     )
     line = " ".join("; ".join((line, *report.faults)).split())
     return line if len(line) <= STATUS_LINE_CHARACTERS_MAX else line[: STATUS_LINE_CHARACTERS_MAX - 1] + "…"
+
+
+def _begins(channel: ChannelHealth) -> bool:
+    """Tell whether nothing is known yet: no decision, no fault. A start is not an alarm."""
+    return channel.outcome_state is None and not channel.fault and bool(channel.backend) and not channel.sensor_ok
 
 
 def _assess_channel(channel: ChannelHealth) -> tuple[Level, str]:

@@ -48,6 +48,12 @@ def report_of(
         ({"outcome_state": OutcomeState.NO_RESULT}, Level.DEGRADED, "gate: frames cannot be judged"),
         ({"degraded": True}, Level.DEGRADED, "gate: not on the first backend"),
         ({"outcome_state": None}, Level.OK, None),
+        ({"outcome_state": None, "sensor_ok": False}, Level.OK, None),  # has just been started
+        (
+            {"outcome_state": None, "sensor_ok": False, "fault": "no such device"},
+            Level.FAILED,
+            "gate: sensor lost (no such device)",
+        ),
         ({"finished": True, "sensor_ok": False}, Level.OK, None),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
