@@ -112,10 +112,12 @@ class Inference:
         Raises:
             NoBackendError: none answered, or other channels kept the model busy.
         """
+        asked_s = self._clock.monotonic_s()
         if not self._turn.acquire(timeout=self._deadline_s):
             self._tally.unanswered(NOBODY, outcome="busy")
             msg = f"{self.model.name}: busy; no turn within {self._deadline_s:g} s"
             raise NoBackendError(msg)
+        self._tally.waited(self._clock.monotonic_s() - asked_s)
         try:
             return self._first_answer(tensor)
         finally:

@@ -21,6 +21,10 @@ class Tally:
         self._meter = meter
         self._faults = FaultLog(_log, clock.monotonic_s)
 
+    def waited(self, took_s: float) -> None:
+        """A frame had its turn after ``took_s``: other channels share the model."""
+        self._meter.observe("edge_stage_duration_seconds", took_s, stage="queue", model=self._model.name, backend="")
+
     def answered(self, backend: str, took_s: float) -> None:
         """``backend`` answered a frame in ``took_s``."""
         self._meter.observe(
