@@ -1,11 +1,30 @@
-"""Fixtures that more than one folder of tests uses."""
+"""Fixtures and rules that more than one folder of tests uses."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.broker import Mosquitto
+from tests.broker import Mosquitto, mosquitto_path
+
+REQUIRE_SYSTEM_PACKAGES = "REQUIRE_SYSTEM_PACKAGES"
+"""Environment variable: at 1, a system package that a test needs and this machine lacks is a failure, not a skip."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture starts a broker: see that there is one to start."""
+    wanted = item.get_closest_marker("broker") is not None or "mosquitto" in getattr(item, "fixturenames", ())
+    if wanted and mosquitto_path() is None:
+        without("mosquitto")
+
+
+def without(package: str) -> None:
+    """Say that this test cannot run here, and what to type: a skip, or a failure where packages are required."""
+    reason = f"needs {package}: apt-get install {package}"
+    if os.environ.get(REQUIRE_SYSTEM_PACKAGES) == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.fixture
