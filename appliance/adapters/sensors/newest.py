@@ -19,6 +19,8 @@ Picture = tuple[Array, float]
 class NewestFrames:
     """Implements ``ports.Sensor`` over a device that gives pictures."""
 
+    newest_only = True
+
     def __init__(
         self, connect: Callable[[Event], Device[Picture]], context: SensorContext, *, name: str, open_timeout_s: float
     ) -> None:

@@ -59,7 +59,7 @@ class Replay:
     def __init__(self, config: ReplayConfig, context: SensorContext) -> None:
         """Touches nothing yet."""
         self._file = config.file
-        self._real = config.speed == "real"
+        self._real = self.newest_only = config.speed == "real"
         self._repeat = config.repeat
         self._context = context
         self._rows: Rows | None = None

@@ -34,6 +34,8 @@ SOURCES: dict[str, Callable[[SamplesConfig, SensorContext], Source]] = {
 class Samples:
     """Implements ``ports.Sensor``."""
 
+    newest_only = False
+
     def __init__(self, config: SamplesConfig, context: SensorContext) -> None:
         """Touches nothing yet."""
         self._context = context

@@ -26,6 +26,8 @@ CORRELATION_BYTES_MAX = 1024
 class Transactions:
     """Implements ``ports.Sensor`` and ``ports.Responder``; one thread captures and responds."""
 
+    newest_only = False
+
     def __init__(self, config: TransactionsConfig, context: SensorContext) -> None:
         """Touches nothing yet."""
         self._queue_max = config.queue_max
