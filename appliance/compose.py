@@ -26,8 +26,11 @@ from appliance.core.backoff import Backoff
 from appliance.core.discovery import ChannelCard, discovery
 from appliance.core.model import Model
 from appliance.core.policy import Policy, Rule
+from appliance.core.preprocess import Preprocessor
+from appliance.core.types import FrameKind
 from appliance.errors import Idle, SensorError
 from appliance.fit import check_fit
+from appliance.frames import Ahead, Frames, InTurn, measured
 from appliance.inference import Inference
 from appliance.log import FaultLog, get
 from appliance.loop import Channel, Edges, Limits
@@ -188,7 +191,7 @@ class _Wiring:
         )
         return Channel(
             name,
-            sensing=sensing,
+            frames=self._frames(name, channel, sensor, sensing),
             responder=sensor if isinstance(sensor, Responder) else None,
             model=self._models[channel.model],
             inference=inference,
@@ -196,6 +199,21 @@ class _Wiring:
             limits=Limits(channel.frame_age_max_s, channel.state_interval_s),
             edges=edges,
             event_prefix=_event_prefix(self._clock),
+        )
+
+    def _frames(self, name: str, channel: ChannelConfig, sensor: Sensor, sensing: Sensing) -> Frames:
+        """Pictures ahead of the loop, everything else in turn with it."""
+        model = self._models[channel.model]
+        prepare = measured(Preprocessor(model), model=model.name, clock=self._clock, meter=self._meter)
+        if model.preprocess.kind is not FrameKind.IMAGE:
+            return InTurn(sensing, prepare)
+        return Ahead(
+            sensing,
+            prepare,
+            channel=name,
+            timeout_s=channel.capture_timeout_s,
+            newest_only=sensor.newest_only,
+            meter=self._meter,
         )
 
     def _inference(self, key: str, model: Model) -> Inference:

@@ -10,14 +10,13 @@ from appliance.core.decode import decode
 from appliance.core.health import ChannelHealth
 from appliance.core.model import Model
 from appliance.core.policy import Policy, PolicyState, decide, start, undecided
-from appliance.core.preprocess import Preprocessor
 from appliance.core.types import Decision, Frame, InferenceResult, Message, OutcomeState, Provenance
 from appliance.errors import EndOfRecording, FrameError, Idle, NoBackendError, OutboxError, SensorError
+from appliance.frames import Frames, Taken
 from appliance.inference import Inference
 from appliance.log import FaultLog
 from appliance.outbox import Outbox
 from appliance.ports import Clock, Meter, Responder
-from appliance.sensing import Sensing
 
 RATE_WINDOW_S = 5.0
 """Frames per second are counted over windows of this length."""
@@ -75,7 +74,7 @@ class Channel:
         self,
         name: str,
         *,
-        sensing: Sensing,
+        frames: Frames,
         responder: Responder | None,
         model: Model,
         inference: Inference,
@@ -88,10 +87,9 @@ class Channel:
         self.name = name
         self.watch: Callable[[Frame | None, Decision], None] | None = None
         """Called with each decision on the loop's thread, when set: for benches and the demo's picture."""
-        self._sensing = sensing
+        self._frames = frames
         self._responder = responder
         self._model = model
-        self._preprocess = Preprocessor(model)
         self._inference = inference
         self._policy = policy
         self._policy_state: PolicyState = start(policy, event_prefix)
@@ -113,7 +111,7 @@ class Channel:
         except EndOfRecording:
             self.progress.finished = True
         finally:
-            self._sensing.close()
+            self._frames.close()
 
     def step(self) -> Decision | None:
         """Judge one frame. Returns None only when there was nothing to judge and nothing wrong.
@@ -123,10 +121,11 @@ class Channel:
         frame: Frame | None = None
         started_s = self._clock.monotonic_s()
         try:
-            frame = self._sensing.capture()
+            taken = self._frames.take()
+            frame = taken.frame
             self._stage("capture", started_s)
             self._seen()
-            decision = self._judge(frame)
+            decision = self._judge(taken)
         except Idle:
             self._seen()
             self.progress.fault = ""
@@ -141,15 +140,14 @@ class Channel:
         self._deliver(frame, decision)
         return decision
 
-    def _judge(self, frame: Frame) -> Decision:
+    def _judge(self, taken: Taken) -> Decision:
         """From a frame to a decision. Raises FrameError, NoBackendError."""
+        frame = taken.frame
         if frame.signal_fault:
             return self._undecided(OutcomeState.NO_SIGNAL, frame.signal_fault, frame)
         if self._too_old(frame):
             return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame)
-        started_s = self._clock.monotonic_s()
-        prepared = self._preprocess(frame)
-        self._stage("pre", started_s)
+        prepared = taken.prepare()
         result = self._inference.infer(prepared.tensor)
         if self._too_old(frame):
             return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame, result)
@@ -186,12 +184,12 @@ class Channel:
     def _deliver(self, frame: Frame | None, decision: Decision) -> None:
         """Alerts to the outbox before anything that can block, the answer to whoever asked, the state to the board."""
         started_s = self._clock.monotonic_s()
-        stamp = stamp_of(self._clock, decision.captured_s)
         if decision.alerts:
+            stamp = stamp_of(self._clock, decision.captured_s)
             self._store([wire.event(alert, decision, self._identity, stamp) for alert in decision.alerts])
         if frame is not None and self._responder is not None:
             self._responder.respond(frame, decision)
-        self._show(decision, stamp)
+        self._show(decision)
         self._stage("publish", started_s)
         self._count(decision)
         if self.watch is not None:
@@ -213,11 +211,12 @@ class Channel:
         except OutboxError as error:
             self._faults.failed(f"{self.name}:outbox", str(error))
 
-    def _show(self, decision: Decision, stamp: wire.Stamp) -> None:
+    def _show(self, decision: Decision) -> None:
         """Refresh the state topic when something changed or the interval has passed."""
         shown = (decision.rules, decision.outcome_state, decision.reason, decision.provenance)
         now_s = decision.decided_s
         if shown != self._shown or now_s - self._shown_at_s >= self._limits.state_interval_s:
+            stamp = stamp_of(self._clock, decision.captured_s)
             self._board.put(wire.state(decision, self._identity, stamp))
             self._shown, self._shown_at_s = shown, now_s
 

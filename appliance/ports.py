@@ -47,6 +47,11 @@ class Sensor(Protocol):
     a bounded time even when the device hangs.
     """
 
+    @property
+    def newest_only(self) -> bool:
+        """Whether ``capture`` gives only the newest frame, so that one nobody has taken may give way to a newer."""
+        ...
+
     def open(self) -> None:
         """Get the device ready. Raises SensorError when it is not there."""
         ...

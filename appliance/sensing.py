@@ -61,6 +61,11 @@ class Sensing:
         self._attempt = 0
         return frame
 
+    @property
+    def fault(self) -> str:
+        """Why there is no frame; for any thread."""
+        return self._fault
+
     def close(self) -> None:
         """Let the sensor go. Idempotent; never raises."""
         self._sensor.close()

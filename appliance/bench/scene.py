@@ -28,6 +28,8 @@ STOP_TIMEOUT_S = 10.0
 class Memory:
     """A sensor whose frames lie in memory; implements ``ports.Sensor``."""
 
+    newest_only = False
+
     def __init__(self, pictures: Sequence[Array], *, period_s: float = 0.0) -> None:
         """Give ``pictures`` (uint8 BGR) for ever, one each ``period_s`` (0: whenever asked)."""
         self._pictures = itertools.cycle(pictures)

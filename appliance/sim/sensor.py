@@ -60,6 +60,8 @@ class ScriptedSensor:
     generator); nothing of it is kept. Waiting is done on ``clock``, so that a ManualClock decides how long it takes.
     """
 
+    newest_only = False
+
     def __init__(self, script: Iterable[Step], clock: Clock) -> None:
         """The first step belongs to the first capture."""
         self._script: Iterator[Step] = iter(script)
