@@ -26,8 +26,6 @@ CLOSE_TIMEOUT_S = 1.0
 """How long a DISCONNECT may take to leave; then the socket is closed under it."""
 POLL_MAX_S = 1.0
 """The longest single wait, so that paho's keepalive is served whatever the caller asks for."""
-READS_MAX = 100
-"""Reads in one go from a TLS socket that holds more than one packet already decrypted."""
 RECEIVE_MAXIMUM = 65_535
 """Unacknowledged messages that a broker takes unless it says otherwise (MQTT 5, 3.2.2.3.3)."""
 NOT_NOW = frozenset({0x80, 0x83, 0x97})
@@ -105,6 +103,7 @@ class Session:
         sock = self._client.socket()
         if sock is None or self.over:
             return
+        # What TLS has decrypted already, poll would not show.
         decrypted = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
         at_once = bool(self._events) or decrypted
         poller = select.poll()
@@ -115,7 +114,7 @@ class Session:
         if wake is not None and wake in ready:
             os.eventfd_read(wake)
         if decrypted or ready.get(sock.fileno(), 0) & ~select.POLLOUT:
-            self._read()
+            self._client.loop_read()
         if self._client.want_write():
             self._client.loop_write()
         self._client.loop_misc()
@@ -142,14 +141,6 @@ class Session:
         if sock is not None:
             sock.close()
         self._end("closed")
-
-    def _read(self) -> None:
-        """Read what has come; from a TLS socket also what it holds decrypted, which no poll would show."""
-        for _ in range(READS_MAX):
-            self._client.loop_read()
-            sock = self._client.socket()
-            if not (isinstance(sock, ssl.SSLSocket) and sock.pending() > 0):
-                break
 
     def _send(self, message: _Outgoing) -> None:
         """Hand a message to paho, which writes it to the socket at once."""

@@ -60,7 +60,7 @@ class Delivery:
         self._inflight: dict[int, _InFlight] = {}
         self._batch: deque[Waiting] = deque()
         self._cursor = 0
-        self._greeted = False
+        self._probe: int | None = None  # the token of the message on probation
         self._proven = False
         self._board.mark_all_pending()
         self._desk: deque[Message] = deque([*greeting, *self._board.take_pending()])
@@ -74,12 +74,12 @@ class Delivery:
     @property
     def is_drained(self) -> bool:
         """Whether everything was sent and acknowledged."""
-        return self._greeted and not self._inflight and not self._desk and self._peek() is None
+        return not self._inflight and not self._desk and self._peek() is None
 
     @property
     def is_free(self) -> bool:
         """Whether something that is in neither outbox nor board may be sent: not while a message is on probation."""
-        return self._proven or (self._greeted and not self._inflight)
+        return self._probe is None
 
     def awaits(self, token: int) -> bool:
         """Whether a message is still unacknowledged."""
@@ -87,20 +87,15 @@ class Delivery:
 
     def send_due(self) -> None:
         """Send what may be sent now."""
-        if not self._greeted:
-            self._send_desk()
-            self._greeted = not self._desk and not self._inflight
-        if not self._greeted:
+        if self._probe is not None:
             return
+        if self._proven or self._peek() is None:
+            self._refill_desk()
+        self._send_desk()
         if self._proven:
-            self._refill_desk()
-            self._send_desk()
             self._send_backlog()
-        elif self._peek() is None:
-            self._refill_desk()
-            self._send_desk()
-        elif not self._inflight:
-            self._send_waiting(self._batch.popleft())
+        elif not self._inflight and self._peek() is not None:
+            self._probe = self._send_waiting(self._batch.popleft())
 
     def send(self, message: Message) -> int:
         """Send a message now; returns its token."""
@@ -121,7 +116,8 @@ class Delivery:
                 self._refused(item, answer.refused)
             elif isinstance(item, Waiting):
                 taken.append(item.id)
-            self._proven = self._proven or isinstance(item, Waiting)
+            if answer.token == self._probe:
+                self._probe, self._proven = None, True
         if taken:
             self._outbox.acknowledge(taken)
 
@@ -134,11 +130,9 @@ class Delivery:
 
     def blame(self, reason: str) -> None:
         """The session broke: count it against the message on probation, if there was one."""
-        items = [known.item for known in self._inflight.values()]
-        if self._proven or len(items) != 1 or not isinstance(items[0], Waiting):
-            return
-        if self._outbox.failed_attempt(items[0].id, reason):
-            self._faults.failed(f"dead letter {items[0].topic}", f"too many sessions ended on it: {reason}")
+        probe = None if self._probe is None else self._inflight[self._probe].item
+        if isinstance(probe, Waiting) and self._outbox.failed_attempt(probe.id, reason):
+            self._faults.failed(f"dead letter {probe.topic}", f"too many sessions ended on it: {reason}")
 
     def _refused(self, item: Message | Waiting, reason: str) -> None:
         """The broker will never take this message."""
@@ -165,8 +159,8 @@ class Delivery:
             self._batch.extend(self._outbox.next_batch(self._cursor, self._config.inflight_max))
         return self._batch[0] if self._batch else None
 
-    def _send_waiting(self, waiting: Waiting) -> None:
-        """Send one message of the outbox, marked when it is not news any more."""
+    def _send_waiting(self, waiting: Waiting) -> int:
+        """Send one message of the outbox, marked when it is not news any more; returns its token."""
         now_s = self._clock.monotonic_s()
         of_this_boot = waiting.boot_id == self._clock.boot_id
         age_s = now_s - _captured_s(waiting)
@@ -181,6 +175,7 @@ class Delivery:
             if of_this_boot and isinstance(channel, str):
                 sent_s = self._clock.monotonic_s()
                 self._meter.observe("edge_capture_to_publish_seconds", sent_s - _captured_s(waiting), channel=channel)
+        return token
 
 
 def _captured_s(waiting: Waiting) -> float:

@@ -155,6 +155,8 @@ class SimulatedLink:
         self._lock = RLock()
         self._events: list[LinkEvent] = []
         self._tokens = 0
+        self.polls = 0
+        """How often ``poll`` returned: whoever drives this link has then seen all that happened before."""
 
     def happen(self, event: LinkEvent) -> None:
         """Put an event into the next ``poll``; for the broker."""
@@ -182,6 +184,7 @@ class SimulatedLink:
         self._something.clear()
         with self._lock:
             events, self._events = self._events, []
+        self.polls += 1
         return events
 
     def wake(self) -> None:

@@ -1,5 +1,6 @@
 """What ``ports.Link`` promises, kept by paho against a real mosquitto and by the simulation."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -302,6 +303,18 @@ def test_a_wake_before_the_poll_is_not_forgotten(bench: Bench) -> None:
     thread.start()
     assert ended.wait(0.9)  # less than the longest single wait of the adapter
     thread.join(2.0)
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_wake_ends_one_poll_and_not_the_next(bench: Bench, connected: bool) -> None:  # noqa: FBT001 - a parameter of the table
+    if connected:
+        bench.start()
+        bench.link.connect([])
+    bench.link.wake()
+    bench.link.poll(60.0)
+    began_s = time.monotonic()
+    bench.link.poll(0.05)
+    assert time.monotonic() - began_s >= 0.045
 
 
 def test_a_clean_close_cancels_the_will(bench: Bench) -> None:

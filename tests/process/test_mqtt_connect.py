@@ -3,9 +3,11 @@
 import logging
 import shutil
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -79,6 +81,29 @@ def test_messages_travel_over_tls_with_a_client_certificate(tls: Mosquitto, keys
     round_trip(
         made, b"x" * 100_000, count=15
     )  # larger than a TLS record: some of it is decrypted before it is asked for
+
+
+def test_packets_that_share_a_tls_record_are_all_seen(keys: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(keys / "broker.pem", keys / "broker.key")
+    accepted, message = bytes([0x20, 2, 0, 0]), bytes([0x30, 4, 0, 1]) + b"tx"  # CONNACK; PUBLISH of x to t
+
+    def serve(listener: socket.socket) -> None:
+        with context.wrap_socket(listener.accept()[0], server_side=True) as session:
+            session.recv(1000)
+            session.sendall(accepted + 3 * message)
+            session.recv(1000)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        made = link(port=listener.getsockname()[1], tls={"ca_file": keys / "ca.pem"}, protocol="3.1.1")
+        made.connect([])
+        happened: list[LinkEvent] = []
+        eventually(lambda: happened.extend(made.poll(0.05)) or len(happened) == 3)  # type: ignore[func-returns-value] # extend says None
+        made.close()
+        thread.join(5.0)
+    assert happened == [Received("t", b"x", retained=False)] * 3
 
 
 @pytest.mark.parametrize(
@@ -188,7 +213,7 @@ def test_a_broker_that_takes_the_connection_and_never_answers_is_given_up(tmp_pa
         silent.bind(str(path) if kind == "unix" else ("127.0.0.1", 0))
         silent.listen()
         section: dict[str, object] = {"unix_socket": path} if kind == "unix" else {"port": silent.getsockname()[1]}
-        made = link(connect_timeout_s=0.2, **section, **({"tls": {}} if kind == "tls" else {}))
+        made = link(connect_timeout_s=0.2, keepalive_s=600, **section, **({"tls": {}} if kind == "tls" else {}))
         with pytest.raises(BrokerError):
             made.connect([])
 
