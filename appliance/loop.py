@@ -124,6 +124,7 @@ class Channel:
             taken = self._frames.take()
             frame = taken.frame
             self._stage("capture", started_s)
+            self._meter.count("edge_capture_frames_total", channel=self.name)
             self._seen()
             decision = self._judge(taken)
         except Idle:
@@ -238,7 +239,6 @@ class Channel:
     def _seen(self) -> None:
         """The sensor delivers."""
         self.progress.sensor_ok = True
-        self._meter.count("edge_capture_frames_total", channel=self.name)
         self._availability(online=True)
         self._faults.recovered(f"{self.name}:sensor")
 
