@@ -211,9 +211,9 @@ class Outbox:
             self._memory.clear()
             self._drop(dropped)
         else:
-            rejected, older = self._memory.take(fitting)
-            rejected = [row for row in rejected if row.priority is Priority.ALERT]
-            self._drop({"unstored": len(rejected), "telemetry_full": older + len(fitting) - len(rejected)})
+            unfit, older = self._memory.take(fitting)
+            rejected = [row for row in unfit if row.priority is Priority.ALERT]
+            self._drop({"unstored": len(rejected), "telemetry_full": older + len(unfit) - len(rejected)})
         if self._oldest is None and fitting:
             self._oldest = fitting[0].boot_id, fitting[0].added_s
         return len(rows) - len(fitting) + len(rejected)
