@@ -82,7 +82,7 @@ class _Line:
             sample = self._sample(line)
             if sample is None:
                 self._context.meter.count("edge_samples_bad_total", channel=self._context.channel, reason="bad_line")
-                self._timing.lost()
+                self._timing.lost(arrived_s)
             else:
                 samples.append(sample)
                 times_s.append(self._timing.arrived(arrived_s))
@@ -116,19 +116,23 @@ class SampleTiming:
     def __init__(self, period_s: float) -> None:
         """Nothing has arrived yet."""
         self._period_s = period_s
+        self._ahead_s_max = period_s / FOLLOW
         self._last_s = float("-inf")
         self._expected_s: float | None = None
 
-    def lost(self) -> None:
+    def lost(self, now_s: float) -> None:
         """Take note that a sample came and could not be read: the next one is expected a period later."""
         if self._expected_s is not None:
-            self._expected_s += self._period_s
+            self._expected_s = min(self._expected_s + self._period_s, max(self._last_s, now_s) + self._ahead_s_max)
 
     def arrived(self, now_s: float) -> float:
-        """Return when the sample that arrived at ``now_s`` was taken: never falling, never after ``now_s``."""
+        """Return when the sample that arrived at ``now_s`` was taken: never falling.
+
+        A bunch may run ahead of ``now_s``, by ``1 / FOLLOW`` periods at most: its samples keep their distance.
+        """
         expected_s = now_s if self._expected_s is None else self._expected_s
         late_s = now_s - expected_s
-        taken_s = now_s if late_s > JITTER_S else min(expected_s + FOLLOW * late_s, now_s)
+        taken_s = now_s if late_s > JITTER_S else expected_s + FOLLOW * late_s
         self._last_s = max(self._last_s, taken_s)
         self._expected_s = self._last_s + self._period_s
         return self._last_s
