@@ -59,6 +59,8 @@ class TestOpening:
         assert bench.active("tpu") == 0.0
         assert bench.failovers("cpu", "tpu", "recovered") == 0.0
         assert "tpu: not the golden outputs of tiny-uint8 1.0.0: scores is" in caplog.text
+        with pytest.raises(BackendError):  # let go: another process may have it
+            bench.tpu.invoke(TENSOR, DEADLINE_S)
         bench.inference.close()
 
     def test_without_an_accelerator_the_twin_serves_from_the_start(self) -> None:

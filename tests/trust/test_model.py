@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from appliance.core.model import SsdRawDecode
 from appliance.errors import ModelError
-from appliance.trust.model import GOLDEN_VECTORS_MAX, LABELS_MAX, parse_description, verify
+from appliance.trust.model import (
+    FILE_BYTES_MAX,
+    FOLDER_BYTES_MAX,
+    GOLDEN_VECTORS_MAX,
+    LABELS_MAX,
+    parse_description,
+    verify,
+)
 from tests.model_folders import FOLDERS, PERSON
 from tests.trust.making import SECTIONS, Files, Tree, npy, npz, sound, toml, vectors, verified
 
@@ -37,6 +44,11 @@ def _zip(method: int, entries: list[tuple[str, bytes]]) -> bytes:
         for name, content in entries:
             archive.writestr(name, content)
     return buffer.getvalue()
+
+
+def _npy_header(shape: str) -> bytes:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
 
 
 SPOILT: list[tuple[str, Callable[[Tree, Files], object], str]] = [
@@ -63,6 +75,7 @@ SPOILT: list[tuple[str, Callable[[Tree, Files], object], str]] = [
     ("ssd_raw", _with("anchors.npy", npy(np.array([{}], dtype=object))), r"anchors.npy: not a plain .npy array"),
     ("ssd_raw", _with("anchors.npy", npy(ANCHORS)[:-1]), r"anchors.npy: 79 bytes of data .* has 80"),
     ("ssd_raw", _with("anchors.npy", npy(ANCHORS) + b"x"), r"anchors.npy: 81 bytes of data .* has 80"),
+    ("ssd_raw", _with("anchors.npy", _npy_header("9" * 5000)), r"anchors.npy: not a plain .npy array"),
     ("ssd_raw", _with("anchors.npy", b"\x93NUMPY\x01\x00"), r"anchors.npy: not a plain .npy array"),
     ("ssd_raw", _with("anchors.npy", npy(ANCHORS * np.float32(np.inf))), r"anchors.npy: holds NaN or infinity"),
     ("ssd_raw", _with("anchors.npy", npy(ANCHORS[:, ::-1].copy())), r"anchors.npy: an anchor has no height"),
@@ -144,6 +157,25 @@ def test_a_listed_file_that_is_missing_is_named() -> None:
 def test_a_file_that_is_not_listed_is_not_looked_at() -> None:
     tree, files = sound("score")
     assert verify(parse_description(toml(tree)), {**files, "labels.txt": b"\xff"}).labels == ("fraud",)
+
+
+def test_a_file_or_a_folder_larger_than_a_model_is_refused_before_it_is_hashed() -> None:
+    tree, files = sound("ssd_raw")
+    description = parse_description(toml(tree))
+    with pytest.raises(ModelError, match=r"labels\.txt: larger than 67108864 bytes"):
+        verify(description, {**files, "labels.txt": bytes(FILE_BYTES_MAX + 1)})
+    half = bytes(FOLDER_BYTES_MAX // 2)
+    with pytest.raises(ModelError, match="the files have more than 134217728 bytes together"):
+        verify(description, {**files, "labels.txt": half, "anchors.npy": half})
+
+
+def test_an_array_that_is_packed_twice_is_refused() -> None:
+    tree, files = sound("score")
+    entries = [(f"{name}.npy", npy(array)) for name, array in vectors(tree, 1).items()]
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        files["golden/golden.npz"] = _zip(zipfile.ZIP_DEFLATED, [*entries, entries[0]])
+    with pytest.raises(ModelError, match="each name once"):
+        verified(tree, files)
 
 
 @given(data=st.data(), kind=st.sampled_from(sorted(SECTIONS)))
