@@ -72,16 +72,20 @@ class Sensing:
         self._is_open = False
 
     def _reopen(self) -> None:
-        """Open the sensor when its time has come; until then wait, and say why there is no frame."""
+        """Open the sensor when its time has come; until then wait, and say why there is no frame.
+
+        After a wait it is the next call's turn to open and capture, or one call could take twice ``timeout_s``.
+        """
         wait_s = self._open_at_s - self._clock.monotonic_s()
-        if wait_s > 0 and (self._clock.wait(self._stop, min(wait_s, self._timeout_s)) or wait_s > self._timeout_s):
+        if wait_s > 0:
+            self._clock.wait(self._stop, min(wait_s, self._timeout_s))
             raise SensorError(self._fault)
         try:
             self._sensor.open()
         except SensorError as error:
             self._lose(error)
             raise
-        self._is_open = True
+        self._is_open, self._fault = True, "the sensor does not return"
 
     def _lose(self, error: SensorError) -> None:
         """Close the sensor and set the time of the next attempt."""

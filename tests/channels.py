@@ -14,7 +14,7 @@ from appliance.config import OutboxConfig
 from appliance.core.backoff import Backoff
 from appliance.core.policy import Policy, Rule
 from appliance.core.preprocess import Preprocessor
-from appliance.core.types import Array, Decision, Frame, Message
+from appliance.core.types import Array, Decision, Frame, Message, OutcomeState
 from appliance.frames import InTurn, measured
 from appliance.inference import Inference
 from appliance.log import FaultLog, get
@@ -151,6 +151,13 @@ class ChannelBench:
 
     def steps(self, count: int) -> list[Decision]:
         return [self.step() for _ in range(count)]
+
+    def steps_until_judged(self) -> list[Decision]:
+        """All decisions up to the next that is a result."""
+        found = [self.step()]
+        while found[-1].outcome_state is not OutcomeState.RESULT:
+            found.append(self.step())
+        return found
 
     def states(self) -> list[Mapping[str, object]]:
         """The payloads of the state topic, oldest first."""

@@ -93,7 +93,8 @@ def test_a_lost_sensor_is_no_result_and_offline_until_it_was_opened_again(tmp_pa
         assert "script says" in lost.reason
         health = device.channel.health()
         assert (health.sensor_ok, health.fault) == (False, lost.reason)
-        assert device.step().outcome_state is OutcomeState.RESULT
+        *waited, _ = device.steps_until_judged()
+        assert [decision.reason for decision in waited] == [lost.reason], "one turn of waiting, then opened again"
         assert device.availability() == ["online", "offline", "online"]
         health = device.channel.health()
         assert (health.sensor_ok, health.fault) == (True, "")
@@ -117,8 +118,8 @@ def test_an_idle_sensor_is_well_and_nothing_is_decided(tmp_path: Path) -> None:
 
 def test_an_idle_sensor_that_was_lost_is_no_fault_any_more(tmp_path: Path) -> None:
     with bench(tmp_path, Stall(), Rest()) as device:
-        device.step()
-        device.channel.step()
+        device.steps(2)
+        assert device.channel.step() is None
         health = device.channel.health()
         assert (health.sensor_ok, health.fault) == (True, "")
         assert device.availability() == ["offline", "online"]
@@ -255,9 +256,11 @@ def test_a_frame_that_grew_too_old_while_the_backend_thought_is_not_judged(tmp_p
 )
 def test_an_event_does_not_end_while_nobody_sees(tmp_path: Path, blind: Step) -> None:
     with bench(tmp_path, show(), *[blind] * 4, show(), show(GREEN)) as device:
-        first, *blinded = device.steps(5)
-        assert all(not_judged(decision) or decision.outcome_state is OutcomeState.NO_SIGNAL for decision in blinded)
-        back, gone = device.steps(2)
+        first = device.step()
+        *blinded, back = device.steps_until_judged()
+        assert len(blinded) >= 4
+        assert all(not_judged(decision, decision.outcome_state) for decision in blinded)
+        gone = device.step()
         assert [alert.event_type for alert in first.alerts] == [EventType.NEW]
         assert (back.rules, back.alerts) == ({"red": True}, ())
         assert [alert.event_type for alert in gone.alerts] == [EventType.END]
@@ -304,7 +307,7 @@ def test_a_change_of_who_judges_is_told(tmp_path: Path) -> None:
 def test_blind_time_is_counted_and_seeing_and_idle_time_is_not(tmp_path: Path) -> None:
     script: list[Step] = [show(), Rest(), show(signal_fault="gap"), Stall(), show(age_s=2.0), show()]
     with bench(tmp_path, *script) as device:
-        for _ in script:
+        for _ in range(len(script) + 1):  # one turn is spent waiting to reopen
             device.channel.step()
         blind_s = PERIOD_S + TIMEOUT_S + (REOPEN_MIN_S + PERIOD_S)  # the gap, the stall, the wait to reopen
         assert device.meter.value("edge_blind_seconds_total", channel="gate") == pytest.approx(blind_s)
