@@ -37,9 +37,9 @@ class Device:
         """``config`` is the TOML; ``program`` gets the path of its file as last argument."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._file = folder / "appliance.toml"
-        self._file.write_text(tomli_w.dumps(config))
-        self._command = [*program, str(self._file)]
+        self.file = folder / "appliance.toml"
+        self.file.write_text(tomli_w.dumps(config))
+        self._command = [*program, str(self.file)]
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
