@@ -61,7 +61,7 @@ _ROWS = (
     _counter("edge_frames_dropped_total", "Frames that were never judged.", "channel", "reason"),
     _duration("edge_frame_age_seconds", "From capture to decision.", "channel"),
     _duration("edge_stage_duration_seconds", "One stage of the loop.", "stage", "model", "backend"),
-    _duration("edge_capture_to_publish_seconds", "From capture to the broker's acknowledgement.", "channel"),
+    _duration("edge_capture_to_publish_seconds", "From capture to the alert's first way out to the broker.", "channel"),
     _counter("edge_decisions_total", "Decisions by outcome.", "channel", "outcome_state"),
     _counter("edge_blind_seconds_total", "Time without a result.", "channel"),
     # Sensors.
