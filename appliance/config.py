@@ -381,4 +381,6 @@ def parse(tree: dict[str, object], *, text: str, file: Path) -> Config:
     try:
         return Config.model_validate(tree, context={_FOLDER: file.resolve().parent})
     except ValidationError as error:
-        raise ConfigError(describe(error, str(file), key_lines(text))) from error
+        raise ConfigError(
+            describe(error, str(file), tree=tree, lines=key_lines(text), hint="`appliance check --keys`")
+        ) from error

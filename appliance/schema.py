@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+Lines = Mapping[tuple[str, ...], int]
+"""Key paths to line numbers."""
+
 
 class Section(BaseModel):
     """A section of a file: unknown keys are refused, values are frozen."""
@@ -13,29 +16,58 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-def describe(error: ValidationError, file: str, lines: Mapping[tuple[str, ...], int] | None = None) -> str:
+def describe(error: ValidationError, file: str, *, tree: object, lines: Lines, hint: str) -> str:
     """Say each fault of ``error`` as ``file:line: key.path: what is wrong; what would be right``, one a line.
 
-    ``lines`` maps key paths to line numbers where they are known (see ``key_lines``).
+    Args:
+        error: what pydantic found.
+        file: its name, for the messages.
+        tree: what was validated: tells keys of the file from the names that pydantic gives to alternatives.
+        lines: key paths to line numbers where they are known (see ``key_lines``).
+        hint: where every key is listed, for a key that is not known.
     """
+    faults = error.errors(include_url=False)
     told = []
-    for fault in error.errors(include_url=False):
-        path = tuple(str(part) for part in fault["loc"])
-        told.append(f"{_place(file, path, lines or {})}: {_sentence(fault)}")
+    for fault in faults:
+        # A list whose items are wrong is also said to be too short: the items' faults tell it better.
+        if fault["type"] == "too_short" and any(_is_below(other["loc"], fault["loc"]) for other in faults):
+            continue
+        told.append(f"{_place(file, _path(fault['loc'], tree), lines)}: {_sentence(fault, hint)}")
     return "\n".join(dict.fromkeys(told))
 
 
-def _place(file: str, path: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> str:
+def _is_below(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    """Whether ``inner`` is a place inside ``outer``."""
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
+
+
+def _path(loc: tuple[int | str, ...], tree: object) -> tuple[str, ...]:
+    """The key path of a fault as it stands in the file: without the ``kind`` that chose between alternatives."""
+    path: list[str] = []
+    for part in loc:
+        if isinstance(tree, Mapping) and part not in tree and tree.get("kind") == part:
+            continue
+        path.append(str(part))
+        if isinstance(tree, Mapping):
+            tree = tree.get(part)
+        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+            tree = tree[part]
+        else:
+            tree = None
+    return tuple(path)
+
+
+def _place(file: str, path: tuple[str, ...], lines: Lines) -> str:
     """Name the file, the nearest line known, and the key path."""
     number = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
     where = file if number is None else f"{file}:{number}"
     return f"{where}: {'.'.join(path)}" if path else where
 
 
-def _sentence(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails holds values of any type
+def _sentence(fault: Any, hint: str) -> str:  # noqa: ANN401 - pydantic's ErrorDetails holds values of any type
     """Say what is wrong and what would be right."""
     if fault["type"] == "extra_forbidden":
-        return "unknown key; remove it or correct its spelling (`appliance check --keys` lists every key)"
+        return f"unknown key; remove it or correct its spelling ({hint} lists every key)"
     if fault["type"] == "missing":
         return "missing; this key is required"
     message = str(fault["msg"]).removeprefix("Value error, ")

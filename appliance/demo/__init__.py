@@ -21,7 +21,7 @@ from appliance.demo.view import View
 from appliance.errors import BrokerError, ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "people-walking.toml"
-REFRESH_HZ = 8
+REFRESH_HZ = 5
 LINE_INTERVAL_S = 5.0
 METRICS_INTERVAL_S = 1.0
 """The view shows latencies as the metrics topic tells them, so the topic is livelier than on a device."""
@@ -43,7 +43,7 @@ def run(*, seconds: float | None, console: Console) -> int:
         appliance = build(config)
         listener = Listener(config.mqtt, appliance.identity.base, appliance.clock)
         listener.start()
-        view = View(appliance.channels, listener, _subscribe_line(port, config.mqtt.root))
+        view = View(appliance.channels, listener, _subscribe_line(port, config.mqtt.root), console)
         for channel in appliance.channels:
             channel.watch = view.watch
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from threading import Lock
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +14,11 @@ from appliance.demo.listener import Heard, Listener
 from appliance.demo.picture import draw
 from appliance.loop import Channel
 
-PICTURE_COLUMNS = 72
+PICTURE_COLUMNS_MAX = 72
+PICTURE_COLUMNS_MIN = 24
+"""A smaller picture shows nothing and is left out."""
+ROWS_BESIDE = 19
+"""What the rest of the view takes of the terminal's height."""
 SEVERITY_STYLES = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
 
 
@@ -24,11 +28,12 @@ class View:
     The picture stays in this process: it is drawn, never sent.
     """
 
-    def __init__(self, channels: Sequence[Channel], listener: Listener, subscribe_line: str) -> None:
-        """``subscribe_line`` is the command that shows the alerts in another terminal."""
+    def __init__(self, channels: Sequence[Channel], listener: Listener, subscribe_line: str, console: Console) -> None:
+        """``subscribe_line`` is the command that shows the alerts in another terminal; ``console`` knows its size."""
         self._channels = channels
         self._listener = listener
         self._subscribe_line = subscribe_line
+        self._console = console
         self._lock = Lock()
         self._seen: tuple[Array, Decision] | None = None
 
@@ -61,15 +66,24 @@ class View:
         with self._lock:
             seen = self._seen
         if seen is None:
-            return Panel("waiting for the first picture", width=PICTURE_COLUMNS + 4)
+            return Text("waiting for the first picture")
         picture, decision = seen
+        columns = self._picture_columns(picture)
+        if columns < PICTURE_COLUMNS_MIN:
+            return Text("(a taller terminal shows the picture, too)", style="dim")
         active = [prediction for prediction in decision.predictions if prediction.score >= decision.threshold]
-        drawn = draw(picture, active, columns=PICTURE_COLUMNS)
-        return Panel(drawn, title=f"{decision.channel}: what the model sees (stays here)", width=PICTURE_COLUMNS + 4)
+        drawn = draw(picture, active, columns=columns)
+        return Panel(drawn, title=f"{decision.channel}: what the model sees (stays here)", width=columns + 4)
+
+    def _picture_columns(self, picture: Array) -> int:
+        """How wide the picture may be for the whole view to fit; a character is two pixels high."""
+        height, width = picture.shape[:2]
+        fitting = (self._console.height - ROWS_BESIDE) * 2 * width // height
+        return int(min(PICTURE_COLUMNS_MAX, self._console.width - 4, fitting))
 
     def _table(self) -> RenderableType:
         """The channels."""
-        table = Table(title="channels", title_justify="left", expand=False)
+        table = Table(title="channels (p50, p99: from capture to publish)", title_justify="left", expand=False)
         rows = self._rows()
         for column in rows[0] if rows else ():
             table.add_column(column, no_wrap=True)
@@ -80,7 +94,7 @@ class View:
     def _alerts(self) -> RenderableType:
         """What came back over the broker."""
         table = Table(title=f"{self._listener.count} alerts received over MQTT", title_justify="left", show_header=True)
-        for column in ("topic", "event", "label", "score", "seq", "capture to here"):
+        for column in ("topic", "event", "rule", "score", "seq", "capture to here"):
             table.add_column(column, no_wrap=True)
         for heard in list(self._listener.heard)[:5]:
             table.add_row(*_alert_row(heard), style=SEVERITY_STYLES.get(str(heard.event.get("severity")), ""))
@@ -112,9 +126,9 @@ def _alert_row(heard: Heard) -> tuple[str, ...]:
     event = heard.event
     score = f"{event['score']:.2f}"
     return (
-        heard.topic,
+        "/".join(heard.topic.split("/")[-2:]),
         str(event["event_type"]),
-        str(event["label"]),
+        str(event["kind"]),
         score,
         str(event["seq"]),
         f"{heard.trip_ms:.1f} ms",

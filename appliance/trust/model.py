@@ -82,7 +82,7 @@ def parse_description(raw: bytes, file: str = DESCRIPTION_FILE) -> Description:
     try:
         description = Description.model_validate(tree)
     except ValidationError as error:
-        raise ModelError(describe(error, file, lines)) from error
+        raise ModelError(describe(error, file, tree=tree, lines=lines, hint="models/README.md")) from error
     told = [f"{_place(file, key, lines)}: {key}: {sentence}" for key, sentence in faults(description)]
     if told:
         raise ModelError("\n".join(told))
