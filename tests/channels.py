@@ -73,10 +73,11 @@ class ChannelBench:
         rules: tuple[Rule, ...] = (RED_RULE,),
         sensor: Sensor | None = None,
         clock: ManualClock | None = None,
+        stop: Event | None = None,
     ) -> None:
         self.clock = clock or ManualClock(auto_advance=True)
         self.meter = RecordingMeter(self.clock)
-        self.stop = Event()
+        self.stop = stop or Event()
         self.terminal = ScriptedTerminal(script, self.clock)
         self.tpu = ScriptedBackend(CpuBackend(), self.clock, name="tpu", slow_s=SLOW_S)
         self.cpu = ScriptedBackend(CpuBackend(), self.clock, name="cpu", slow_s=SLOW_S)

@@ -1,0 +1,383 @@
+"""The main thread: the watchdog is fed by decisions, a crash ends the process, and everything ends in order."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise, repeat
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from appliance.board import Board
+from appliance.config import HealthConfig, MqttConfig, OutboxConfig
+from appliance.core import wire
+from appliance.core.types import ClockState, Frame
+from appliance.errors import Idle
+from appliance.log import FaultLog, get
+from appliance.outbox import Outbox
+from appliance.ports import Sensor
+from appliance.publisher import Publisher
+from appliance.sim.backend import Act
+from appliance.sim.clock import ManualClock
+from appliance.sim.link import SimulatedBroker, SimulatedLink
+from appliance.sim.meter import RecordingMeter
+from appliance.sim.sensor import Lose, Rest, Step
+from appliance.supervise import EXIT_BUG, EXIT_OK, JOIN_TIMEOUT_S, TICK_S, Crew, Supervisor
+from tests.channels import MODEL, TIMEOUT_S, ChannelBench, show
+from tests.core.making import IDENTITY
+from tests.waiting import eventually
+
+STALL_AFTER_S = 6.0
+STATUS_INTERVAL_S = 10.0
+METRICS_INTERVAL_S = 20.0
+WATCHDOG_INTERVAL_S = 4.0
+
+
+class Watcher:
+    """The service manager: writes down what it is told, and when."""
+
+    def __init__(self, clock: ManualClock, watchdog_interval_s: float | None) -> None:
+        self.watchdog_interval_s = watchdog_interval_s
+        self.heard: list[str] = []
+        self.fed_s: list[float] = []
+        self.lines: list[str] = []
+        self._clock = clock
+
+    def ready(self) -> None:
+        self.heard.append("ready")
+
+    def watchdog(self) -> None:
+        self.fed_s.append(self._clock.monotonic_s())
+
+    def status(self, line: str) -> None:
+        self.lines.append(line)
+
+    def stopping(self) -> None:
+        self.heard.append("stopping")
+
+
+class Moody:
+    """A sensor that is idle, hangs beyond its bound, or has a bug, as the test says."""
+
+    newest_only = False
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.hangs = Event()
+        self.hung = Event()
+        self.go_on = Event()
+        self.broken = Event()
+        self._clock = clock
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def capture(self, timeout_s: float) -> Frame:
+        if self.broken.is_set():
+            raise ZeroDivisionError
+        if self.hangs.is_set():
+            self.hung.set()
+            assert self.go_on.wait(60.0)
+        self._clock.wait(Event(), timeout_s)
+        raise Idle("nothing")
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Site:
+    """A supervisor on a thread, with channels, a publisher and a broker in memory."""
+
+    def __init__(self, folder: Path, *, watchdog_interval_s: float | None = WATCHDOG_INTERVAL_S) -> None:
+        self.clock = ManualClock()
+        self.meter = RecordingMeter(self.clock)
+        self.broker = SimulatedBroker()
+        self.service = Watcher(self.clock, watchdog_interval_s)
+        self.channels: list[ChannelBench] = []
+        self.ticks = 0
+        self.exit_code: int | None = None
+        self._folder = folder
+        self._working, self._stop = Event(), Event()
+        self._offline = wire.availability(IDENTITY, online=False)
+        self._link = SimulatedLink(self.broker, self.clock, will=self._offline)
+        limits = OutboxConfig()
+        self.outbox = Outbox(folder / "outbox.db", limits, self.clock, self.meter, on_add=self._link.wake)
+        self.board = Board(on_put=self._link.wake)
+
+    def add(self, name: str, script: Iterable[Step] = repeat(Rest()), sensor: Sensor | None = None) -> ChannelBench:
+        """One more channel; idle unless told otherwise."""
+        bench = ChannelBench(self._folder, script, name=name, sensor=sensor, clock=self.clock, stop=self._working)
+        self.channels.append(bench)
+        return bench
+
+    def moody(self, name: str) -> Moody:
+        """One more channel, whose sensor the test commands."""
+        sensor = Moody(self.clock)
+        self.add(name, sensor=sensor)
+        return sensor
+
+    def start(self) -> None:
+        self.outbox.open()
+        for bench in self.channels:
+            bench.start()
+        supervisor = Supervisor(self._crew(), self._limits())
+
+        def run() -> None:
+            self.exit_code = supervisor.run(self._stop)
+
+        self._thread = Thread(target=run, daemon=True)
+        self._thread.start()
+        eventually(lambda: self.ticks == 1)
+
+    def _limits(self) -> HealthConfig:
+        return HealthConfig(
+            stall_after_s=STALL_AFTER_S, status_interval_s=STATUS_INTERVAL_S, metrics_interval_s=METRICS_INTERVAL_S
+        )
+
+    def _crew(self) -> Crew:
+        return Crew(
+            channels=[bench.channel for bench in self.channels],
+            inferences=[bench.inference for bench in self.channels],
+            publisher=self._publisher(),
+            outbox=self.outbox,
+            board=self.board,
+            clock=self.clock,
+            meter=self.meter,
+            faults=FaultLog(get("appliance"), self.clock.monotonic_s),
+            service=self.service,
+            identity=IDENTITY,
+            housekeep=self._tick,
+            outbox_limits=OutboxConfig(),
+            stop=self._working,
+        )
+
+    def _publisher(self) -> Publisher:
+        return Publisher(
+            self._link,
+            self.outbox,
+            self.board,
+            self.clock,
+            self.meter,
+            MqttConfig(),
+            sync_interval_s=1.0,
+            announce=list,
+            on_command=lambda _topic, _payload: None,
+            birth_topic=None,
+            command_topics=[],
+            online=wire.availability(IDENTITY, online=True),
+            offline=self._offline,
+            jitter=lambda: 0.0,
+        )
+
+    def _tick(self) -> None:
+        self.ticks += 1
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def pass_time(self, seconds: float, *, stuck: Iterable[str] = ()) -> None:
+        """Let time pass, no faster than the supervisor and the channels that are not stuck can follow."""
+        awake = [bench.channel for bench in self.channels if bench.channel.name not in stuck]
+        for _ in range(round(seconds / TICK_S)):
+            before = self.ticks
+            self.clock.advance(TICK_S)
+            due_s = self.clock.monotonic_s() - TIMEOUT_S
+            eventually(lambda before=before: self.ticks > before or not self.is_running)  # type: ignore[misc]  # the default binds the loop's name
+            for channel in awake:
+                eventually(
+                    lambda channel=channel, due_s=due_s: (  # type: ignore[misc]  # as above
+                        channel.progress.finished or channel.progress.last_progress_s >= due_s or not self.is_running
+                    )
+                )
+
+    def until(self, condition: Callable[[], object], *, advance_s: float = 0.05) -> None:
+        """Let time pass until something is true."""
+
+        def probe() -> object:
+            self.clock.advance(advance_s)
+            return condition()
+
+        eventually(probe)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self.until(lambda: not self.is_running)
+
+    def statuses(self) -> list[dict[str, object]]:
+        return [json.loads(message.payload) for message in self.broker.log(IDENTITY.status_topic)]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with closing(Site(tmp_path)) as made:
+        yield made
+
+
+@contextmanager
+def closing(site: Site) -> Iterator[Site]:
+    try:
+        yield site
+    finally:
+        if site.is_running:
+            site.stop()
+        for bench in site.channels:
+            bench.outbox.close()
+
+
+def test_the_watchdog_is_fed_in_time_while_every_channel_makes_progress(site: Site) -> None:
+    site.add("gate")
+    site.add("yard", (show() for _ in repeat(None)))
+    site.start()
+    began_s = site.clock.monotonic_s()
+    site.pass_time(20.0)
+    fed_s = site.service.fed_s
+    assert fed_s[0] == began_s
+    assert all(later - earlier == WATCHDOG_INTERVAL_S / 2 for earlier, later in pairwise(fed_s))
+    assert site.clock.monotonic_s() - fed_s[-1] < WATCHDOG_INTERVAL_S
+
+
+def test_one_channel_without_progress_is_enough_to_let_the_watchdog_starve(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.add("gate")
+    stuck = site.moody("yard")
+    site.start()
+    site.pass_time(4.0)
+    stuck.hangs.set()
+    site.until(stuck.hung.is_set)
+    site.pass_time(STALL_AFTER_S + 1.0, stuck=["yard"])
+    starved = len(site.service.fed_s)
+    site.pass_time(20.0, stuck=["yard"])
+    assert len(site.service.fed_s) == starved
+    assert site.clock.monotonic_s() - site.service.fed_s[-1] > 20.0
+    assert [record.msg["reason"] for record in caplog.records if isinstance(record.msg, dict)] == [
+        "no decision for 6 s: yard"
+    ]
+    stuck.hangs.clear()
+    stuck.go_on.set()
+    site.until(lambda: len(site.service.fed_s) > starved)
+
+
+def test_a_lost_sensor_is_no_stall(site: Site) -> None:
+    """The channel decides NO_RESULT: the loop is alive, a restart would help nobody."""
+    site.add("gate", [Lose(opens_failing=10**6)])
+    site.start()
+    site.pass_time(5 * STALL_AFTER_S)
+    assert site.clock.monotonic_s() - site.service.fed_s[-1] < WATCHDOG_INTERVAL_S
+    assert site.statuses()[-1]["channels_failed"] == 1
+
+
+def test_where_nobody_watches_nobody_is_fed(tmp_path: Path) -> None:
+    with closing(Site(tmp_path, watchdog_interval_s=None)) as site:
+        site.add("gate")
+        site.start()
+        site.pass_time(10.0)
+        assert site.service.fed_s == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is meant to be unhandled
+def test_a_bug_in_one_channel_ends_the_process_with_70_so_that_it_is_started_again(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.add("gate")
+    broken = site.moody("yard")
+    site.start()
+    site.pass_time(2.0)
+    broken.broken.set()
+    site.until(lambda: not site.is_running)
+    assert site.exit_code == EXIT_BUG
+    assert site.service.heard == ["ready", "stopping"]
+    assert "channel-yard" in [record.msg.get("thread") for record in caplog.records if isinstance(record.msg, dict)]
+    assert site.broker.retained(IDENTITY.availability_topic) == b"offline"
+
+
+def test_the_end_of_every_recording_is_a_good_end_and_of_one_is_none(site: Site) -> None:
+    site.add("gate", [show()] * 2)
+    site.add("yard", [show()] * 60)
+    site.start()
+    site.pass_time(4.0)
+    assert site.channels[0].channel.progress.finished
+    assert site.is_running
+    site.until(lambda: not site.is_running)
+    assert site.exit_code == EXIT_OK
+    assert site.channels[1].channel.progress.decisions == 60
+    assert site.statuses()[-1]["overall"] == "ok"
+
+
+def test_status_is_told_on_its_interval_to_subscribers_and_to_the_service_manager(site: Site) -> None:
+    site.add("gate")
+    site.start()
+    site.until(lambda: site.statuses() and site.statuses()[-1]["overall"] == "ok")
+    told = len(site.service.lines)
+    site.pass_time(3 * STATUS_INTERVAL_S)
+    assert len(site.service.lines) - told == 3
+    assert site.service.lines[-1].startswith("ok: 1 of 1 channels work")
+    eventually(lambda: len(site.statuses()) == len(site.service.lines))
+    assert [status["seq"] for status in site.statuses()] == list(range(1, len(site.statuses()) + 1))
+
+
+def test_numbers_are_told_on_their_interval_and_kept_while_there_is_no_broker(site: Site) -> None:
+    site.add("gate")
+    site.broker.script.absent = True
+    site.start()
+    site.pass_time(2 * METRICS_INTERVAL_S)
+    kept = site.outbox.next_batch(0, 10)
+    assert [waiting.topic for waiting in kept] == [f"{IDENTITY.metrics_topic}/history"] * 3
+    site.broker.script.absent = False
+    site.until(lambda: site.outbox.depth().rows == 0)
+    site.pass_time(METRICS_INTERVAL_S)
+    eventually(lambda: site.broker.log(IDENTITY.metrics_topic))
+
+
+def test_what_runs_here_is_measured_from_the_start_and_the_clock_at_every_tick(site: Site) -> None:
+    site.add("gate")
+    site.start()
+    assert site.meter.value("edge_info", version=IDENTITY.software_version) == 1.0
+    labels = {"model": MODEL.name, "version": MODEL.version, "sha": MODEL.sha256}
+    assert site.meter.value("edge_model_info", **labels) == 1.0
+    for state in (ClockState.UNSYNCED, ClockState.SYNCED):
+        site.clock.set_state(state)
+        site.pass_time(2 * TICK_S)
+        shown = {each: site.meter.value("edge_clock_state", state=each.value) for each in ClockState}
+        assert shown == {each: float(each is state) for each in ClockState}
+
+
+def test_a_dropped_backend_is_probed_away_from_the_loop_and_comes_back(site: Site) -> None:
+    gate = site.add("gate", (show() for _ in repeat(None)))
+    gate.tpu.then(Act.DIE)
+    site.start()
+    site.until(lambda: gate.channel.health().degraded)
+    site.until(lambda: not gate.channel.health().degraded, advance_s=0.5)
+    assert gate.channel.health().backend == "tpu"
+
+
+def test_a_stop_says_so_first_and_offline_last_and_leaves_nothing_open(site: Site) -> None:
+    site.add("gate", [show()])
+    site.add("yard")
+    site.start()
+    site.until(lambda: site.broker.retained(IDENTITY.availability_topic) == b"online")
+    site.stop()
+    assert site.exit_code == EXIT_OK
+    assert site.service.heard == ["ready", "stopping"]
+    last = site.broker.log()[-2:]
+    assert [message.topic for message in last] == [IDENTITY.status_topic, IDENTITY.availability_topic]
+    assert last[-1].payload == b"offline"
+    assert all(not bench.terminal.is_open for bench in site.channels)
+    assert all(bench.inference.active == "" for bench in site.channels)
+    with pytest.raises(AssertionError, match="not open"):
+        site.outbox.add([wire.availability(IDENTITY, online=True)])
+
+
+def test_a_thread_that_hangs_is_left_behind_after_a_bound_and_counted(site: Site) -> None:
+    stuck = site.moody("gate")
+    site.start()
+    stuck.hangs.set()
+    site.until(stuck.hung.is_set)
+    started_s = time.monotonic()
+    site.stop()
+    assert time.monotonic() - started_s < 2 * JOIN_TIMEOUT_S
+    assert site.exit_code == EXIT_OK
+    assert site.meter.value("edge_abandoned_threads_total", what="channel") == 1
+    stuck.go_on.set()
