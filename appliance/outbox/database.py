@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from appliance.outbox.errors import DamagedError, converting
+from appliance.outbox.errors import READING_ERRORS, DamagedError, converting
 from appliance.outbox.files import fsync, fsync_folder
 from appliance.outbox.row import COLUMNS, from_values
 
@@ -28,45 +28,21 @@ PRAGMA journal_mode = WAL;
 BEGIN;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
-CREATE TABLE messages (
-    id INTEGER PRIMARY KEY,
-    seq INTEGER NOT NULL,
-    priority INTEGER NOT NULL,
-    qos INTEGER NOT NULL,
-    retain INTEGER NOT NULL,
-    added_s REAL NOT NULL,
-    attempts INTEGER NOT NULL,
-    crc INTEGER NOT NULL,
-    rows_added INTEGER NOT NULL,
-    bytes_added INTEGER NOT NULL,
-    boot_id BLOB NOT NULL,
-    topic BLOB NOT NULL,
-    payload BLOB NOT NULL
-);
+CREATE TABLE messages (id INTEGER PRIMARY KEY, rows_added, bytes_added, crc, seq, priority, qos, retain, added_s,
+    attempts, boot_id, topic, payload);
 CREATE INDEX telemetry ON messages (id) WHERE priority = 1;
-CREATE TABLE dead_letters (
-    id INTEGER PRIMARY KEY,
-    attempts INTEGER NOT NULL,
-    reason BLOB NOT NULL,
-    topic BLOB NOT NULL,
-    payload BLOB NOT NULL
-);
-CREATE TABLE state (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    seq INTEGER NOT NULL,
-    last_id INTEGER NOT NULL,
-    rows_added INTEGER NOT NULL,
-    bytes_added INTEGER NOT NULL,
-    rows_removed INTEGER NOT NULL,
-    bytes_removed INTEGER NOT NULL,
-    dead_rows INTEGER NOT NULL,
-    crc INTEGER NOT NULL
-);
+CREATE TABLE dead_letters (id INTEGER PRIMARY KEY, attempts, reason, topic, payload);
+CREATE TABLE state (one INTEGER PRIMARY KEY, seq, last_id, rows_added, bytes_added, rows_removed, bytes_removed,
+    dead_rows, crc);
 COMMIT;
 """
 """Every row carries how much had been added when it was, the row of ``state`` the same and how much was removed, as
 of the last removal. So adding writes one page, not two, and how much waits is known from the last row and the state,
-without counting."""
+without counting.
+
+It is short so that header and schema fill no more than the first page: ``salvage`` puts a fresh one in the place of one
+that is damaged. Declarations of types would not protect anything: SQLite does not check them when it reads.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +87,7 @@ def connect(
     Text comes back as bytes: a damaged one must not fail in a decoder that we do not see.
 
     Raises:
-        sqlite3.Error: as SQLite says; callers are inside ``converting``.
+        READING_ERRORS: callers are inside ``converting``.
     """
     connection = sqlite3.connect(
         f"{file.absolute().as_uri()}?mode={mode}",
@@ -130,7 +106,7 @@ def connect(
             "secure_delete = OFF",  # Debian builds with it on: every deleted row would be written once more, as zeros
         ):
             connection.execute(f"PRAGMA {pragma}")
-    except sqlite3.Error:
+    except READING_ERRORS:
         connection.close()
         raise
     return connection
@@ -160,7 +136,7 @@ def inspect(connection: sqlite3.Connection) -> Totals:
     Raises:
         DamagedError: it is not, or is of a later version (then its rows are saved into a new file like those of a
             damaged one, and it is kept aside: nothing is destroyed by going back to an older release).
-        sqlite3.Error: callers are inside ``converting``.
+        READING_ERRORS: callers are inside ``converting``.
     """
     for pragma, expected in (("application_id", APPLICATION_ID), ("user_version", SCHEMA_VERSION)):
         (found,) = connection.execute(f"PRAGMA {pragma}").fetchone()
@@ -184,7 +160,7 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
 
     Raises:
         DamagedError: one of them is not what was written.
-        sqlite3.Error: callers are inside ``converting``.
+        READING_ERRORS: callers are inside ``converting``.
     """
     state = connection.execute(f"SELECT {_TOTALS_COLUMNS}, crc FROM state").fetchone()  # noqa: S608 - constants
     if state is None or any(type(value) is not int for value in state) or _crc(Totals(*state[:-1])) != state[-1]:
@@ -207,7 +183,7 @@ def write_totals(connection: sqlite3.Connection, totals: Totals) -> None:
     """Write the row of ``state``; within the caller's transaction.
 
     Raises:
-        sqlite3.Error: callers are inside ``converting``.
+        READING_ERRORS: callers are inside ``converting``.
     """
     connection.execute(
         f"INSERT OR REPLACE INTO state (one, {_TOTALS_COLUMNS}, crc) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants

@@ -15,6 +15,7 @@ from appliance.outbox.errors import DamagedError, UnavailableError
 from appliance.outbox.files import claim, swap
 from appliance.outbox.salvage import repair
 from appliance.outbox.store import Store
+from appliance.outbox.sync import WAL_CHECKPOINT_BYTES
 from appliance.ports import Clock, Meter
 
 T = TypeVar("T")
@@ -139,7 +140,8 @@ class Disk:
         now_s = self._clock.monotonic_s()
         store = self._store
         if store is not None and not self._damage:
-            settled = idle and now_s < self._synced_s + SETTLE_INTERVAL_S
+            short = store.syncer.wal_bytes() < WAL_CHECKPOINT_BYTES
+            settled = idle and short and now_s < self._synced_s + SETTLE_INTERVAL_S
             if not self.fault and (not store.syncer.due or settled):
                 return
         self._synced_s = now_s
@@ -187,6 +189,7 @@ class Disk:
         with self._lock:
             self._store, self._damage, self._noted_bytes = fresh, "", 0
             self.lost += lost
+        self._meter.count("edge_spool_dropped_total", lost, reason="damaged")
 
     def _failed(self, reason: str) -> None:
         self.fault = reason

@@ -6,9 +6,19 @@ from contextlib import contextmanager
 
 from appliance.errors import OutboxError
 
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_CONSTRAINT})
+_DAMAGED = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_FORMAT,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_ERROR,
+    }
+)
 """Primary codes. A broken constraint is among them: ids are given out in one place, so a second use of one means
-that the file has not what was written."""
+that the file has not what was written. So is the general error (``unsupported file format``, ``no such column``): our
+statements are constants, hence it is the file that they do not fit."""
 _UNREADABLE = frozenset(
     {
         sqlite3.SQLITE_IOERR_READ,
@@ -18,7 +28,10 @@ _UNREADABLE = frozenset(
 )
 """Extended codes: the medium does not give back what was written, and will not by waiting."""
 _PRIMARY_MASK = 0xFF
-_BUG = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE})
+READING_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
+"""What reading a damaged file raises. The second: SQLite quotes the damage in its message, and the sqlite3 module
+takes that for UTF-8. The third: a damaged schema or length asks for memory that nobody has."""
+_BUG = frozenset({sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE})
 
 
 class UnavailableError(OutboxError):
@@ -41,10 +54,14 @@ def converting() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code: int | None = getattr(error, "sqlite_errorcode", None)
-        if code is None or code & _PRIMARY_MASK in _BUG:
-            raise  # a mistake in this package, not in the field
-        if code & _PRIMARY_MASK in _DAMAGED or code in _UNREADABLE:
+        primary = None if code is None else code & _PRIMARY_MASK
+        if primary is None or primary in _BUG:
+            raise
+        if primary in _DAMAGED or code in _UNREADABLE:
             raise DamagedError(str(error)) from error
         raise UnavailableError(str(error)) from error
+    except (UnicodeDecodeError, MemoryError) as error:
+        msg = f"what SQLite makes of it is a {type(error).__name__}"
+        raise DamagedError(msg) from error
     except OSError as error:
         raise UnavailableError(error.strerror or str(error)) from error

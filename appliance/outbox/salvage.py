@@ -3,13 +3,22 @@
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from appliance.outbox.database import INSERT, PAGE_SIZE_BYTES, Totals, connect, create, read_totals, write_totals
-from appliance.outbox.errors import DamagedError, converting
+from appliance.outbox.database import (
+    INSERT,
+    PAGE_SIZE_BYTES,
+    SCHEMA_VERSION,
+    Totals,
+    connect,
+    create,
+    read_totals,
+    write_totals,
+)
+from appliance.outbox.errors import READING_ERRORS, DamagedError, converting
 from appliance.outbox.files import fsync, fsync_folder, remove, salvaged, salvaging, swap, wal
 from appliance.outbox.row import COLUMNS, Row, from_values, to_values
 
@@ -18,6 +27,7 @@ GAPS_MAX = 10_000
 CHUNK_ROWS = 500
 """Rows of one transaction while saving."""
 _ID_MAX = 2**62
+_Schema = list[tuple[bytes, int, bytes]]
 _DATABASE_SIZE_OFFSET = 28
 """Of the header's field "size in pages"; 0 there makes SQLite believe the file's length instead (SQLite file format,
 section 1.3.8)."""
@@ -75,7 +85,7 @@ def _fill(file: Path, target: Path, rows_max: int, seq: int | None) -> tuple[int
     first_page = target.read_bytes()[:PAGE_SIZE_BYTES]
     with closing(connect(target, synchronous="FULL")) as destination:
         try:
-            source = _open_damaged(file, first_page)
+            source = _open_damaged(file, first_page, _schema(destination))
         except _NothingReadableError:
             write_totals(destination, Totals(seq=_seq(0, seq, rows_max, 1)))
             return 0, 1
@@ -103,28 +113,33 @@ class _NothingReadableError(Exception):
     """Not even the file's first page makes sense, nor does it with a good first page in its place."""
 
 
-def _open_damaged(file: Path, first_page: bytes) -> sqlite3.Connection:
-    """Connect to a damaged database for reading; with a garbage first page, to a copy that has a good one.
+def _open_damaged(file: Path, first_page: bytes, schema: _Schema) -> sqlite3.Connection:
+    """Connect to a damaged database for reading; with a damaged first page, to a copy that has a good one.
 
     All our files begin with the same page (it holds the header and the schema), so that of a fresh file will do.
-    Raises _NothingReadableError when neither helps, OSError when there is no room for the copy.
+    Raises _NothingReadableError when that does not help either, OSError when there is no room for the copy.
     """
     for candidate in (file, _patched(file)):
         if candidate is not file:
             _patch(file, first_page, candidate)
-        try:
-            connection = connect(candidate, synchronous="OFF", mode="ro")
-        except sqlite3.Error:
-            continue
-        try:
-            # Lets SQLite read a file that is shorter than its header says.
-            connection.execute("PRAGMA writable_schema = ON")
-            connection.execute("SELECT id FROM messages WHERE id = 0").fetchone()
-        except sqlite3.Error:
-            connection.close()
-            continue
-        return connection
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(closing(connect(candidate, synchronous="OFF", mode="ro")))
+                # Lets SQLite read a file that is shorter than its header says.
+                connection.execute("PRAGMA writable_schema = ON")
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                connection.execute(f"EXPLAIN {_READ}", (0,))
+                if _schema(connection) == schema or version > SCHEMA_VERSION:
+                    stack.pop_all()
+                    return connection
+            except READING_ERRORS:
+                continue
     raise _NothingReadableError
+
+
+def _schema(connection: sqlite3.Connection) -> _Schema:
+    """Tables and where they are in the file."""
+    return connection.execute("SELECT name, rootpage, sql FROM sqlite_schema ORDER BY rowid").fetchall()
 
 
 def _patched(file: Path) -> Path:
@@ -145,7 +160,7 @@ def _known_totals(source: sqlite3.Connection) -> Totals | None:
     try:
         with converting():
             return read_totals(source)
-    except (DamagedError, sqlite3.Error):
+    except (*READING_ERRORS, DamagedError):
         return None
 
 
@@ -164,7 +179,7 @@ class _Reading:
                 for row in self._run(after):
                     after = row.id
                     yield row
-            except (sqlite3.Error, DamagedError):
+            except (*READING_ERRORS, DamagedError):
                 self.complete = False
                 after = self._jump(after)
             else:
@@ -206,7 +221,7 @@ class _Reading:
         """Whether the row after this id can be read; None when there is no such row."""
         try:
             return True if next(self._run(after), None) is not None else None
-        except (sqlite3.Error, DamagedError):
+        except (*READING_ERRORS, DamagedError):
             return False
 
 
@@ -230,7 +245,7 @@ def _copy_dead(source: sqlite3.Connection, destination: sqlite3.Connection) -> i
     """Copy the dead letters up to the first that cannot be read: they are for people, not for the broker."""
     try:
         dead = source.execute(f"SELECT {_DEAD_COLUMNS} FROM dead_letters ORDER BY id").fetchall()  # noqa: S608 - constants
-    except sqlite3.Error:
+    except READING_ERRORS:
         return 0
     destination.execute("BEGIN")
     destination.executemany(

@@ -11,7 +11,7 @@ from appliance.config import OutboxConfig
 from appliance.core.types import Priority
 from appliance.outbox.bounds import make_room
 from appliance.outbox.database import INSERT, REPLACE, Totals, connect, create, inspect, write_totals
-from appliance.outbox.errors import DamagedError, UnavailableError, converting
+from appliance.outbox.errors import READING_ERRORS, DamagedError, UnavailableError, converting
 from appliance.outbox.files import fsync_folder, remove, salvaging
 from appliance.outbox.row import COLUMNS, DeadLetter, Row, from_values, to_values
 from appliance.outbox.sync import WAL_BYTES_MAX, Syncer
@@ -40,6 +40,9 @@ class Store:
         """Open ``file``; make it when there is none. Reads a few pages, whatever the backlog."""
         self.totals = Totals()
         self.commits = 0
+        self._lock = lock
+        self._tail = 0
+        """Id of the last message that is there, 0 when it was deleted: then nothing is known of the last."""
         self._open = ExitStack()
         with ExitStack() as opening, converting():
             if not file.exists():
@@ -49,6 +52,7 @@ class Store:
             self._writing = opening.enter_context(closing(connect(file, synchronous="OFF")))
             self._reading = opening.enter_context(closing(connect(file, synchronous="OFF")))
             self.totals = inspect(self._writing)
+            (self._tail,) = self._writing.execute("SELECT id FROM messages ORDER BY id DESC LIMIT 1").fetchone() or (0,)
             self.syncer = opening.enter_context(
                 closing(
                     Syncer(file, lock, lambda: self.commits, reading=self._reading, checkpointing=checkpointing),
@@ -84,6 +88,7 @@ class Store:
                 )
                 values = to_values(row, self.totals.rows_added, self.totals.bytes_added)
                 self._writing.execute(INSERT, values)
+                self._tail = row.id
             if len(room.keep) < len(rows):
                 # The number of a message that was dropped is not given out again: subscribers see the gap.
                 self.totals = replace(self.totals, seq=max(row.seq for row in rows), last_id=rows[-1].id)
@@ -140,14 +145,23 @@ class Store:
     def read(self, after: int, limit: int, skip: Collection[int] = ()) -> list[Row]:
         """Return at most ``limit`` rows with an id greater than ``after``, in order, without those of ``skip``."""
         rows: list[Row] = []
+        commits = self.commits
         with converting(), closing(self._reading.execute(_READ, (after,))) as cursor:
             for values in cursor:
                 if len(rows) == limit:
-                    break
+                    return rows
                 row = from_values(values)
                 if row.id not in skip:
                     rows.append(row)
+        with self._lock:
+            if self.commits == commits:
+                self._check_end(rows[-1].id if rows else after, skip)
         return rows
+
+    def _check_end(self, last: int, skip: Collection[int]) -> None:
+        """Check that what was read to the end was all: SQLite does not notice when a branch of the tree is missing."""
+        if (self._tail > last and self._tail not in skip) or (last == 0 and self.totals.rows > len(skip)):
+            raise DamagedError("messages are missing")
 
     def oldest(self, skip: Collection[int] = ()) -> tuple[str, float] | None:
         """Return boot and monotonic time at which the oldest message was added, None when there is none."""
@@ -174,6 +188,7 @@ class Store:
         before = self.totals
         for id_ in ids:
             found = self._writing.execute(_DELETE, (id_,)).fetchone()
+            self._tail = 0 if id_ == self._tail else self._tail
             if found is not None:
                 self.totals = replace(
                     self.totals,
@@ -186,7 +201,7 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Commit what happens inside, or leave file and totals as they were."""
-        before = self.totals
+        before, tail = self.totals, self._tail
         with converting():
             try:
                 self._writing.execute("BEGIN IMMEDIATE")
@@ -194,8 +209,8 @@ class Store:
                 self._writing.execute("COMMIT")
                 self.commits += 1
             except BaseException:
-                self.totals = before
-                with suppress(sqlite3.Error):  # SQLite has already rolled back when the disk was full
+                self.totals, self._tail = before, tail
+                with suppress(*READING_ERRORS):  # SQLite has already rolled back when the disk was full
                     self._writing.execute("ROLLBACK")
                 raise
 

@@ -1,0 +1,354 @@
+"""A damaged file: set aside as it is, saved from as far as it can be read, no reason to lose what comes later."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.outbox.files import SET_ASIDE_MAX
+from tests.outboxes import Bench, add, alert, bench, numbers, seqs, waiting
+
+ROWS = 60
+PAGE = 1024
+
+
+def _filled(made: Bench, rows: int = ROWS) -> bytes:
+    """Make a file with ``rows`` waiting and one dead letter, closed; return its bytes."""
+    outbox = made.open()
+    outbox.add([alert(-1)])
+    outbox.bury(waiting(outbox)[0].id, "refused")
+    for number in range(rows):
+        outbox.add([alert(number, size_bytes=500)])
+    outbox.close()
+    return made.file.read_bytes()
+
+
+def _serves_on(made: Bench, damaged: bytes) -> list[object]:
+    """Check that an outbox on the damaged file keeps the file, and keeps later alerts; return the saved numbers."""
+    made.file.write_bytes(damaged)
+    outbox = made.open()
+    saved = numbers(waiting(outbox))
+    assert saved == sorted({number for number in saved if isinstance(number, int)})
+    assert set(saved) <= set(range(ROWS))
+    add(outbox, range(1000, 1002))
+    assert numbers(waiting(outbox)) == [*saved, 1000, 1001]
+    new_seqs = seqs(waiting(outbox))[-2:]
+    assert min(seq for seq in new_seqs if isinstance(seq, int)) > ROWS + 1, "no number is used twice"
+    (aside,) = made.aside()
+    assert aside.read_bytes() == damaged
+    assert outbox.depth().fault == ""
+    outbox = made.reopen(outbox)
+    assert numbers(waiting(outbox)) == [*saved, 1000, 1001]
+    assert made.aside() == [aside], "repaired once and for all"
+    return saved
+
+
+def _garbage_header(good: bytes) -> bytes:
+    return b"garbage!" * 13 + good[104:]
+
+
+def _garbage_first_page(good: bytes) -> bytes:
+    return b"\xff" * PAGE + good[PAGE:]
+
+
+def _half(good: bytes) -> bytes:
+    return good[: len(good) // 2 // PAGE * PAGE]
+
+
+def _torn(good: bytes) -> bytes:
+    return good[: len(good) // 2 + 100]
+
+
+def _one_page_zeroed(good: bytes) -> bytes:
+    middle = len(good) // 2 // PAGE * PAGE
+    return good[:middle] + bytes(PAGE) + good[middle + PAGE :]
+
+
+def _last_page_garbage(good: bytes) -> bytes:
+    return good[:-PAGE] + b"\xaa" * PAGE
+
+
+@pytest.mark.parametrize(
+    ("damage", "saved_min"),
+    [
+        (_garbage_header, ROWS),
+        (_garbage_first_page, ROWS),
+        (_half, ROWS // 4),
+        (_torn, ROWS // 4),
+        (_last_page_garbage, ROWS - 4),
+    ],
+)
+def test_what_can_be_read_of_a_file_damaged_before_start_is_saved(tmp_path: Path, damage, saved_min: int) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    with bench(tmp_path) as made:
+        good = _filled(made)
+        assert len(_serves_on(made, damage(good))) >= saved_min
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database", bytes(5000), b"SQLite format 3\x00" + bytes(2000)])
+def test_a_file_without_anything_in_it_is_kept_too(tmp_path: Path, content: bytes) -> None:
+    with bench(tmp_path) as made:
+        made.file.write_bytes(content)
+        outbox = made.open()
+        add(outbox, range(3))
+        assert numbers(waiting(outbox)) == [0, 1, 2]
+        assert outbox.depth().dropped == {"damaged": 1}, "how many is not known: some"
+        assert made.meter.value("edge_spool_dropped_total", reason="damaged") == 1
+        (aside,) = made.aside()
+        assert aside.read_bytes() == content
+
+
+def test_a_database_that_is_not_an_outbox_is_set_aside(tmp_path: Path) -> None:
+    with bench(tmp_path) as made:
+        foreign = sqlite3.connect(made.file)
+        foreign.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, body TEXT)")
+        foreign.execute("INSERT INTO messages VALUES (1, 'precious')")
+        foreign.commit()
+        foreign.close()
+        outbox = made.open()
+        add(outbox, range(1))
+        assert numbers(waiting(outbox)) == [0]
+        (aside,) = made.aside()
+        kept = sqlite3.connect(aside)
+        assert kept.execute("SELECT body FROM messages").fetchall() == [("precious",)]
+        kept.close()
+
+
+def test_a_file_of_a_later_version_is_kept_and_its_alerts_are_delivered(tmp_path: Path) -> None:
+    with bench(tmp_path) as made:
+        _filled(made)
+        later = sqlite3.connect(made.file)
+        later.execute("PRAGMA user_version = 99")
+        later.execute("ALTER TABLE messages ADD COLUMN colour TEXT")
+        later.commit()
+        later.close()
+        assert _serves_on(made, made.file.read_bytes()) == list(range(ROWS))
+
+
+def test_dead_letters_are_saved_too(tmp_path: Path) -> None:
+    with bench(tmp_path) as made:
+        made.file.write_bytes(_garbage_header(_filled(made)))
+        outbox = made.open()
+        assert [letter.reason for letter in outbox.dead_letters(9)] == ["refused"]
+        assert outbox.depth().dead_letters == 1
+
+
+def test_what_is_lost_is_counted_where_the_file_says_what_it_had(tmp_path: Path) -> None:
+    with bench(tmp_path) as made:
+        good = _filled(made)
+        made.file.write_bytes(_one_page_zeroed(good))
+        outbox = made.open()
+        waiting(outbox)
+        saved = len(waiting(outbox))
+        assert ROWS - 5 <= saved < ROWS
+        assert outbox.depth().dropped == {"damaged": ROWS - saved}
+        assert outbox.depth().rows == saved
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_bytes_change_nothing_wrong_is_delivered_and_nothing_later_is_lost(data: st.DataObject) -> None:
+    """Damage of any place and length: opening never fails, and what is delivered was once added, in its order."""
+    folder = _TEMPLATE.folder()
+    try:
+        with bench(folder) as made:
+            content = bytearray(_TEMPLATE.content)
+            for _ in range(data.draw(st.integers(1, 3))):
+                first = data.draw(st.integers(0, len(content) - 1))
+                patch = data.draw(
+                    st.one_of(st.binary(min_size=1, max_size=4), st.just(bytes(700)), st.just(b"\xff" * 99))
+                )
+                content[first : first + len(patch)] = patch[: len(content) - first]
+            made.file.write_bytes(content)
+            outbox = made.open()
+            add(outbox, range(1000, 1001))
+            found = waiting(outbox)
+            for message in found[:-1]:
+                assert message.payload == _TEMPLATE.payloads[message.id]
+            assert numbers(found)[-1] == 1000
+            ids = [message.id for message in found]
+            assert ids == sorted(set(ids))
+            assert len(set(seqs(found))) == len(found)
+            outbox.acknowledge(ids)
+            outbox.sync()
+            assert waiting(outbox) == []
+            made.close()
+            assert waiting(made.open()) == []
+    finally:
+        shutil.rmtree(folder)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_bytes_change_while_running_nothing_wrong_is_delivered_and_nothing_later_is_lost(
+    data: st.DataObject,
+) -> None:
+    """As above, but the outbox is in use, and whatever it does next may be what meets the damage."""
+    folder = _TEMPLATE.folder()
+    try:
+        with bench(folder) as made:
+            made.file.write_bytes(_TEMPLATE.content)
+            outbox = made.open()
+            with made.file.open("r+b") as stream:
+                stream.seek(data.draw(st.integers(0, len(_TEMPLATE.content) - 2000)))
+                stream.write(data.draw(st.one_of(st.binary(min_size=1, max_size=4), st.just(b"\xff" * 1500))))
+            for id_ in data.draw(st.lists(st.integers(1, 25), max_size=3)):
+                outbox.bury(id_, "refused")
+                outbox.acknowledge([id_ + 1])
+            add(outbox, range(1000, 1001))
+            for _ in range(3):  # damage may lie in several places, found one after the other
+                outbox.sync()
+                waiting(outbox)
+            assert not outbox.depth().fault
+            add(outbox, range(1001, 1002))
+            found = waiting(outbox)
+            originals = [message for message in found if int(str(message.payload["number"])) < 1000]
+            assert all(message.payload == _TEMPLATE.payloads[message.id] for message in originals)
+            later = found[len(originals) :]
+            assert numbers(later) in ([1000, 1001], [1001])
+            assert len(later) == 2 or outbox.depth().dropped["damaged"] > 0, "written into a damaged tree, and counted"
+            assert seqs(later)[-1] == 27
+            assert outbox.depth().rows == len(found)
+            assert outbox.depth().in_memory == 0
+            made.close()
+            assert numbers(waiting(made.open())) == numbers(found)
+    finally:
+        shutil.rmtree(folder)
+
+
+class _Template:
+    """A file with alerts, made once."""
+
+    def __init__(self) -> None:
+        self.content = b""
+        self.payloads: dict[int, dict[str, object]] = {}
+        self._base: Path | None = None
+        self._made = 0
+
+    def fill(self, base: Path) -> None:
+        self._base = base
+        with bench(base) as made:
+            outbox = made.open()
+            for number in range(25):
+                outbox.add([alert(number, size_bytes=400 if number % 5 else 2500)])
+            self.payloads = {message.id: message.payload for message in waiting(outbox)}
+            outbox.close()
+            self.content = made.file.read_bytes()
+
+    def folder(self) -> Path:
+        assert self._base is not None
+        self._made += 1
+        folder = self._base / str(self._made)
+        folder.mkdir()
+        return folder
+
+
+_TEMPLATE = _Template()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _template(tmp_path_factory: pytest.TempPathFactory) -> None:
+    _TEMPLATE.fill(tmp_path_factory.mktemp("damage"))
+
+
+def test_damage_found_in_the_middle_of_running_loses_only_what_cannot_be_read(tmp_path: Path) -> None:
+    with bench(tmp_path) as made:
+        _filled(made)
+        outbox = made.open()
+        with made.file.open("r+b") as stream:  # behind SQLite's back, as a dying card does it
+            stream.seek(made.file.stat().st_size // 2 // PAGE * PAGE)
+            stream.write(b"\x55" * PAGE)
+        add(outbox, range(100, 103))
+        found = waiting(outbox)
+        lost = set(range(ROWS)) - set(numbers(found))
+        assert 1 <= len(lost) <= 4
+        assert numbers(found)[-3:] == [100, 101, 102]
+        assert outbox.depth().dropped == {"damaged": len(lost)}
+        add(outbox, range(103, 104))
+        found_seqs = seqs(waiting(outbox))
+        assert found_seqs == sorted(set(found_seqs), key=lambda seq: int(str(seq)))
+        assert found_seqs[-1] == ROWS + 1 + 4, "numbers go on without a jump"
+        assert len(made.aside()) == 1
+        assert numbers(waiting(made.killed().open())) == numbers(waiting(outbox))
+
+
+def test_alerts_added_between_damage_and_repair_wait_in_memory_and_lose_neither_place_nor_number(
+    tmp_path: Path,
+) -> None:
+    with bench(tmp_path) as made:
+        _filled(made)
+        outbox = made.open()
+        inside = waiting(outbox)[ROWS // 2].id
+        outbox = made.reopen(outbox)
+        middle = made.file.stat().st_size // 2 // PAGE * PAGE
+        with made.file.open("r+b") as stream:
+            stream.seek(middle - 4 * PAGE)
+            stream.write(b"\x55" * PAGE * 9)
+        outbox.bury(inside, "refused")  # the writer meets the damage
+        assert outbox.depth().fault
+        add(outbox, range(100, 103))
+        assert outbox.depth().in_memory == 3
+        outbox.sync()
+        depth = outbox.depth()
+        assert (depth.in_memory, depth.fault) in {(0, ""), (3, "")}, "repaired; written at once or with the next sync"
+        outbox.sync()
+        assert outbox.depth().in_memory == 0
+        assert numbers(waiting(outbox))[-3:] == [100, 101, 102]
+        assert numbers(waiting(made.killed().open())) == numbers(waiting(outbox))
+
+
+def _salvaged(made: Bench) -> bytes:
+    """The content of a complete new file with alerts 7 and 8."""
+    other = made.folder / "other"
+    other.mkdir()
+    with bench(other) as donor:
+        outbox = donor.open()
+        add(outbox, range(7, 9))
+        outbox.close()
+        return donor.file.read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["building", "built", "log moved", "all moved"])
+def test_a_repair_that_was_interrupted_is_finished_by_the_next_start(tmp_path: Path, stage: str) -> None:
+    with bench(tmp_path) as made:
+        damaged = _garbage_header(_filled(made))
+        salvaged = _salvaged(made)
+        made.file.write_bytes(damaged)
+        made.wal.write_bytes(b"log of the damaged file")
+        if stage == "building":
+            made.file.with_name("outbox.db.new").write_bytes(salvaged[:3000])
+        else:
+            made.file.with_name("outbox.db.salvaged").write_bytes(salvaged)
+        if stage in {"log moved", "all moved"}:
+            made.wal.rename(made.folder / "outbox.db.corrupt-1-wal")
+        if stage == "all moved":
+            made.file.rename(made.folder / "outbox.db.corrupt-1")
+        outbox = made.open()
+        expected = list(range(ROWS)) if stage == "building" else [7, 8]
+        assert numbers(waiting(outbox)) == expected
+        add(outbox, range(90, 91))
+        assert numbers(waiting(made.reopen(outbox))) == [*expected, 90]
+        assert damaged in [path.read_bytes() for path in made.aside()]
+        leftovers = {path.name for path in made.folder.glob("outbox.db.*")} & {"outbox.db.new", "outbox.db.salvaged"}
+        assert not leftovers
+
+
+def test_only_the_newest_damaged_files_are_kept(tmp_path: Path) -> None:
+    with bench(tmp_path) as made:
+        for number in range(SET_ASIDE_MAX + 2):
+            made.file.write_bytes(b"damage %d" % number)
+            made.open().close()
+        assert [path.name for path in made.aside()] == [f"outbox.db.corrupt-{number}" for number in (3, 4, 5)]
+        assert made.aside()[-1].read_bytes() == b"damage 4"
+
+
+def test_header_and_schema_are_in_the_first_page_which_salvaging_can_replace(tmp_path: Path) -> None:
+    with bench(tmp_path) as made:
+        made.open().close()
+        database = sqlite3.connect(made.file)
+        (pages,) = database.execute("PRAGMA page_count").fetchone()
+        roots = database.execute("SELECT rootpage FROM sqlite_schema").fetchall()
+        database.close()
+        assert pages == 1 + len(roots)

@@ -1,0 +1,140 @@
+"""``kill -9`` at any moment: an alert is there when ``add`` has returned, and gone once its deletion was synced."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.outbox.sync import WAL_CHECKPOINT_BYTES
+from tests.outboxes import bench, numbers, seqs, waiting
+
+ROUNDS = 8
+_CHILD = """
+import os, sys
+from itertools import count
+from pathlib import Path
+from threading import Event, Thread
+
+from tests.outboxes import Bench, alert, numbers
+
+made = Bench(Path(sys.argv[1]))
+outbox = made.open()
+first = int(sys.argv[2])
+size_bytes = int(sys.argv[3])
+pause = Event()
+
+
+def tell(what, number):
+    os.write(1, f"{what} {number}\\n".encode())
+
+
+def publish():
+    after = 0
+    while True:
+        batch = outbox.next_batch(after, 7)
+        batch = [message for message in batch if message.payload["number"] % 3]
+        if batch:
+            after = batch[-1].id
+            tell("delivered", max(numbers(batch)))
+            outbox.acknowledge([message.id for message in batch])
+        outbox.sync()
+        if batch:
+            tell("synced", max(numbers(batch)))
+
+
+Thread(target=publish, daemon=True).start()
+for number in count(first):
+    outbox.add([alert(number, size_bytes)])
+    tell("added", number)
+    if number % 100 == 99:
+        pause.wait(0.05)  # a moment without additions, in which the log can be cut
+"""
+
+
+def _run_and_kill(folder: Path, first: int, size_bytes: int, lines: int) -> dict[str, int]:
+    """Let a process add and deliver, kill it after ``lines`` lines; return the last number it told of each kind."""
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(folder), str(first), str(size_bytes)], stdout=-1)
+    assert child.stdout is not None
+    told = {"added": first - 1, "delivered": -1, "synced": -1}
+    with child.stdout as output:
+        for index, line in enumerate(output):
+            if index == lines:
+                os.kill(child.pid, signal.SIGKILL)  # what it wrote until it died is still read
+            what, _, number = line.decode().partition(" ")
+            if number.endswith("\n"):
+                told[what] = int(number)
+    assert child.wait(timeout=10) == -signal.SIGKILL
+    return told
+
+
+@pytest.mark.parametrize("size_bytes", [100, 30_000], ids=["small", "large enough for the log to be copied and cut"])
+def test_every_alert_whose_addition_returned_is_there_after_a_kill_and_none_that_was_synced_comes_back(
+    tmp_path: Path, size_bytes: int
+) -> None:
+    chance = random.Random(size_bytes)  # noqa: S311 - chooses moments, keeps no secrets
+    first, expected_seq, cut = 0, 1, 0
+    with bench(tmp_path) as made:
+        for _ in range(ROUNDS):
+            told = _run_and_kill(tmp_path, first, size_bytes, chance.randrange(1, 700))
+            cut += made.wal.stat().st_size < WAL_CHECKPOINT_BYTES < (told["added"] - first) * size_bytes
+            outbox = made.open()
+            found = waiting(outbox)
+            there = {int(str(number)) for number in numbers(found)}
+            kept = {number for number in range(first, told["added"] + 1) if number % 3 == 0}
+            assert kept <= there, "added, and never acknowledged"
+            undelivered = set(range(max(first, told["delivered"] + 1), told["added"] + 1))
+            assert undelivered <= there, "never delivered"
+            gone = {number for number in range(first, told["synced"] + 1) if number % 3}
+            assert not gone & there, "acknowledged, and synced"
+            newest = max(there, default=told["added"])
+            assert newest in (told["added"], told["added"] + 1), "one may have been added and not told"
+            assert seqs(found) == [
+                expected_seq + number - first for number in numbers(found) if isinstance(number, int)
+            ]
+            outbox.acknowledge([message.id for message in found])
+            outbox.close()
+            expected_seq += newest + 1 - first
+            first = newest + 1
+    assert cut or size_bytes < 1000, "a log was cut before the kill"
+
+
+def test_the_thread_that_adds_never_waits_for_the_disk(tmp_path: Path) -> None:
+    """Seen from the kernel: of the process's threads only the publisher's asks for an fsync, or copies the log."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed (apt-get install strace)")
+    trace = tmp_path / "trace"
+    folder = tmp_path / "outbox"
+    folder.mkdir()
+    command = [
+        strace,
+        "-f",
+        "--seccomp-bpf",
+        "-o",
+        str(trace),
+        "-e",
+        "trace=fsync,fdatasync,sync_file_range,ftruncate,write",
+    ]
+    child = subprocess.Popen(
+        [*command, sys.executable, "-c", _CHILD, str(folder), "0", "30000"], stdout=-1, start_new_session=True
+    )
+    assert child.stdout is not None
+    with child.stdout as output:
+        for index, _ in enumerate(output):
+            if index == 800:
+                os.killpg(child.pid, signal.SIGKILL)
+    child.wait(timeout=10)
+    lines = trace.read_text().splitlines()
+    begun = next(index for index, line in enumerate(lines) if '"added' in line)
+    (adding,) = {line.split()[0] for line in lines[begun:] if '"added' in line}
+    syncs = [line for line in lines[begun:] if re.search(r"\b(fsync|fdatasync|sync_file_range)\(", line)]
+    cuts = [line for line in lines[begun:] if re.search(r"\bftruncate\(\d+, 0\)", line)]
+    assert len(syncs) > 10
+    assert cuts, "the log was copied and cut in the meantime"
+    assert not [line for line in syncs if line.split()[0] == adding]
