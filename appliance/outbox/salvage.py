@@ -22,7 +22,7 @@ from appliance.outbox.errors import READING_ERRORS, DamagedError, converting
 from appliance.outbox.files import fsync, fsync_folder, remove, salvaged, salvaging, swap, wal
 from appliance.outbox.row import COLUMNS, Row, from_values, to_values
 
-GAPS_MAX = 10_000
+GAPS_MAX = 1000
 """Unreadable places of one file that are jumped over before the rest is given up."""
 CHUNK_ROWS = 500
 """Rows of one transaction while saving."""

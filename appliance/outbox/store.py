@@ -1,6 +1,5 @@
 """The outbox's file while it is in use: every transaction there is."""
 
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace

@@ -1,23 +1,16 @@
 """The outbox on a disk that behaves."""
 
-import os
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Barrier, Thread
 
 import pytest
 
 from appliance.core.types import Message, Priority
 from appliance.errors import OutboxError
 from appliance.outbox import Outbox, Waiting
-from appliance.outbox.cost import measure
 from appliance.outbox.disk import SETTLE_INTERVAL_S
 from appliance.outbox.outbox import ACKS_ROWS_MAX
-from appliance.outbox.sync import WAL_BLOCKING_BYTES, WAL_CHECKPOINT_BYTES
-from appliance.sim.clock import ManualClock
-from appliance.sim.meter import RecordingMeter
-from tests.outboxes import Bench, add, alert, bench, numbers, seqs, telemetry, waiting
+from tests.outboxes import Bench, add, alert, bench, numbers, telemetry, waiting
 
 
 @pytest.fixture
@@ -229,50 +222,6 @@ def test_the_metrics_say_what_waits(made: Bench) -> None:
     assert made.meter.value("edge_disk_written_bytes_total") == outbox.written_bytes > 0
 
 
-def test_threads_may_add_while_the_publisher_takes_and_the_log_stays_bounded(made: Bench) -> None:
-    outbox = made.open()
-    threads, each = 4, 400
-    start = Barrier(threads)
-
-    def add_many(first: int) -> None:
-        start.wait()
-        for number in range(first, first + each):
-            outbox.add([alert(number, size_bytes=9000)])
-
-    adding = [Thread(target=add_many, args=(index * each,)) for index in range(threads)]
-    for thread in adding:
-        thread.start()
-    found: list[Waiting] = []
-    longest = cuts = before = 0
-    while len(found) < threads * each:
-        batch = outbox.next_batch(found[-1].id if found else 0, 50)
-        found += batch
-        outbox.acknowledge([message.id for message in batch])
-        outbox.sync()
-        length = made.wal.stat().st_size
-        longest, cuts, before = max(longest, length), cuts + (length < before), length
-    for thread in adding:
-        thread.join(timeout=30)
-    assert sorted(number for number in numbers(found) if isinstance(number, int)) == list(range(threads * each))
-    assert seqs(found) == list(range(1, threads * each + 1))
-    assert outbox.depth().rows == 0
-    assert cuts >= 1
-    assert longest < 2 * WAL_BLOCKING_BYTES
-
-
-def test_the_log_is_copied_and_cut_when_it_is_long_and_nothing_is_lost_by_it(made: Bench) -> None:
-    outbox = made.open()
-    add_bytes = 0
-    while add_bytes < WAL_CHECKPOINT_BYTES:
-        outbox.add([alert(0, size_bytes=50_000)])
-        add_bytes += 50_000
-    outbox.sync()
-    assert made.wal.stat().st_size == 0
-    assert outbox.written_bytes > 2 * WAL_CHECKPOINT_BYTES
-    add(outbox, range(1, 3))
-    assert seqs(waiting(made.killed().open())) == list(range(1, add_bytes // 50_000 + 3))
-
-
 def test_while_nothing_waits_the_disk_is_left_alone_for_a_while(made: Bench) -> None:
     outbox = made.open()
     outbox.sync()
@@ -288,50 +237,3 @@ def test_while_nothing_waits_the_disk_is_left_alone_for_a_while(made: Bench) -> 
     add(outbox, range(1))
     outbox.sync()
     assert outbox.written_bytes > after, "what waits is synced at once"
-
-
-def test_a_thousand_alerts_cost_the_card_a_bounded_number_of_bytes(tmp_path: Path) -> None:
-    clock = ManualClock()
-    cost = measure(tmp_path, clock, RecordingMeter(), alerts=200, tick=lambda: clock.advance(1.0))
-    assert 200 * 700 < cost.outbox_bytes < 200 * 5000
-    assert cost.kernel_bytes is None or cost.kernel_bytes < 200 * 6000
-
-
-def _opening_reads(rows: int, folder: Path) -> tuple[int, int]:
-    """Bytes read from files, and memory taken, by opening an outbox with ``rows`` and taking a first batch."""
-    folder.mkdir()
-    with bench(folder) as made:
-        outbox = made.open()
-        for first in range(0, rows, 5000):
-            outbox.add([alert(number) for number in range(first, min(first + 5000, rows))])
-        outbox.close()
-        before = _bytes_read()
-        tracemalloc.start()
-        outbox = made.open()
-        assert outbox.depth().rows == rows
-        assert numbers(outbox.next_batch(0, 20)) == list(range(min(rows, 20)))
-        _, peak_bytes = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return _bytes_read() - before, peak_bytes
-
-
-def _bytes_read() -> int:
-    lines = Path(f"/proc/{os.getpid()}/io").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("rchar"))
-
-
-def test_a_hundred_thousand_waiting_alerts_cost_opening_no_more_than_ten(tmp_path: Path) -> None:
-    few_bytes, few_memory = _opening_reads(10, tmp_path / "few")
-    many_bytes, many_memory = _opening_reads(100_000, tmp_path / "many")
-    assert many_bytes < few_bytes + 100_000, "a few pages more: the tree is deeper"
-    assert many_memory < few_memory + 200_000
-
-
-def test_adding_goes_on_while_the_publisher_does_not(made: Bench) -> None:
-    """A publisher that hangs in the network holds nothing that ``add`` needs."""
-    outbox = made.open()
-    assert outbox.next_batch(0, 10) == []
-    adding = Thread(target=add, args=(outbox, range(100)))
-    adding.start()
-    adding.join(timeout=10.0)
-    assert outbox.depth().rows == 100
