@@ -37,7 +37,6 @@ def test_every_stage_of_the_loop_has_a_histogram(site: Site, stage: str) -> None
         ("edge_backend_active", {"model": "tiny-uint8", "backend": "cpu"}),
         ("edge_mqtt_connected", {}),
         ("edge_mqtt_sessions_total", {"outcome": "accepted"}),
-        ("edge_disk_written_bytes_total", {}),
         ("edge_clock_state", {}),
         ("edge_model_info", {"model": "tiny-uint8", "version": "1.0.0"}),
         ("edge_info", {"version": "0.1.0"}),

@@ -12,7 +12,7 @@ import pytest
 from appliance import config as configuration
 from appliance.config import OutboxConfig
 from appliance.core.types import Message
-from appliance.outbox import Outbox
+from appliance.outbox import Depth, Outbox
 from appliance.sim.clock import ManualClock
 from appliance.sim.meter import RecordingMeter
 from tests.broker import Mosquitto, free_port
@@ -98,9 +98,18 @@ def test_a_channel_whose_alerts_the_broker_refuses_does_not_hold_up_the_others(t
     ):
         assert device.end() == 0
         eventually(lambda: len(subscriber.seqs("desk")) >= 50)
-        status = subscriber.until(f"{BASE}/status")[-1].json
-        assert (status["spool_dead_letters"], status["spool_messages"], status["spool_dropped"]) == (3, 0, 0)
+        depth = left_in(tmp_path / "state" / "outbox.db")
+        assert (depth.dead_letters, depth.rows) == (3, 0)
         assert len(device.log("fault", fault=f"refused {BASE}/poison/event")) == 1
+
+
+def left_in(file: Path) -> Depth:
+    """What is in the outbox of a device that has ended."""
+    outbox = Outbox(file, OutboxConfig(), ManualClock(), RecordingMeter())
+    outbox.open()
+    depth = outbox.depth()
+    outbox.close()
+    return depth
 
 
 def backlog(file: Path) -> None:
