@@ -20,7 +20,7 @@ from appliance.adapters.sensors import make_sensor
 from appliance.adapters.systemd import make_service_manager
 from appliance.board import Board
 from appliance.commands import Commands
-from appliance.config import BackendName, ChannelConfig, Config, ModelConfig, RuleConfig, SensorConfig
+from appliance.config import BackendName, ChannelConfig, Config, ModelConfig, SensorConfig
 from appliance.core import wire
 from appliance.core.backoff import Backoff
 from appliance.core.discovery import ChannelCard, discovery
@@ -266,7 +266,7 @@ class _Wiring:
 
     def _rules(self, channel: ChannelConfig) -> tuple[Rule, ...]:
         """The rules of a channel as the core knows them."""
-        return tuple(_rule(rule) for rule in channel.rules)
+        return tuple(rule.to_rule() for rule in channel.rules)
 
     def _serve_metrics(self) -> None:
         """Let Prometheus in, on loopback, when the configuration says so."""
@@ -295,20 +295,3 @@ def _identity(config: Config, folder: Path, clock: Clock) -> wire.Identity:
 def _event_prefix(clock: Clock) -> str:
     """Different at each start of the process: the boot, and when in it we started."""
     return f"{clock.boot_id[:8]}-{round(clock.monotonic_s() * 1e3):x}"
-
-
-def _rule(rule: RuleConfig) -> Rule:
-    """A rule as the core knows it."""
-    return Rule(
-        name=rule.name,
-        labels=frozenset(rule.labels),
-        threshold=rule.threshold,
-        release=rule.threshold if rule.release is None else rule.release,
-        hold_n=rule.hold_n,
-        hold_m=rule.hold_m,
-        cooldown_s=rule.cooldown_s,
-        update_interval_s=rule.update_interval_s,
-        polygon=rule.zone.polygon if rule.zone else None,
-        height_min=rule.height_min,
-        severity=rule.severity,
-    )

@@ -1,6 +1,8 @@
 """Sizes and names that keep the house readable; the reason stands in each message."""
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,8 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "models").rglob("*.py")])
 FILE_LINES_MAX = 300
 FUNCTION_LINES_MAX = 60
 CLASS_LINES_MAX = 250
-PACKAGE_LINES_MAX = 9_000
+PACKAGE_CODE_LINES_MAX = 10_000
+"""Without blank lines, comments and docstrings."""
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
 
 
@@ -34,8 +37,8 @@ def test_functions_and_classes_fit_in_a_head(file: Path) -> None:
 
 
 def test_the_package_stays_small() -> None:
-    total = sum(file.read_text().count("\n") for file in PACKAGE.rglob("*.py"))
-    assert total <= PACKAGE_LINES_MAX, "what can go? raise the budget only with a reason in the commit"
+    total = sum(_code_lines(file) for file in PACKAGE.rglob("*.py"))
+    assert total <= PACKAGE_CODE_LINES_MAX, f"{total}: what can go? raise the budget only with a reason in the commit"
 
 
 def test_every_room_says_what_it_is_for() -> None:
@@ -53,6 +56,19 @@ def _bare_exceptions(file: Path) -> Iterator[str]:
         mark = next((mark for mark in ("# noqa", "# type: ignore") if mark in line), None)
         if mark is not None and " - " not in line.partition(mark)[2] and "#" not in line.partition(mark)[2][2:]:
             yield f"{file.relative_to(ROOT)}:{number}"
+
+
+def _code_lines(file: Path) -> int:
+    """Lines that hold code: not blank, not a comment, not a text that stands by itself."""
+    text = file.read_text()
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in silent]
+    code = {line for token in tokens for line in range(token.start[0], token.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            assert node.end_lineno is not None
+            code -= set(range(node.lineno, node.end_lineno + 1))
+    return len(code)
 
 
 def _lines(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:

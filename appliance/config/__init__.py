@@ -1,0 +1,60 @@
+"""Every knob of the appliance: its unit, its bounds, its default.
+
+One TOML file. Unknown keys are refused, every number is bounded, every error names the file, the line where it
+can be found, the key path and what would be right. Paths in the file are relative to the file.
+"""
+
+from appliance.config.channels import ChannelConfig, RuleConfig, ZoneConfig
+from appliance.config.device import (
+    HealthConfig,
+    LogConfig,
+    ModelConfig,
+    MqttConfig,
+    NodeConfig,
+    OutboxConfig,
+    TlsConfig,
+)
+from appliance.config.fields import BackendName
+from appliance.config.file import CONFIG_BYTES_MAX, Config, load, parse
+from appliance.config.sensors import (
+    CameraConfig,
+    PicameraConfig,
+    QualityConfig,
+    ReplayConfig,
+    SamplesConfig,
+    SamplesFileConfig,
+    SamplesIioConfig,
+    SamplesSerialConfig,
+    SamplesSourceConfig,
+    SensorConfig,
+    TransactionsConfig,
+)
+
+__all__ = [
+    "CONFIG_BYTES_MAX",
+    "BackendName",
+    "CameraConfig",
+    "ChannelConfig",
+    "Config",
+    "HealthConfig",
+    "LogConfig",
+    "ModelConfig",
+    "MqttConfig",
+    "NodeConfig",
+    "OutboxConfig",
+    "PicameraConfig",
+    "QualityConfig",
+    "ReplayConfig",
+    "RuleConfig",
+    "SamplesConfig",
+    "SamplesFileConfig",
+    "SamplesIioConfig",
+    "SamplesSerialConfig",
+    "SamplesSourceConfig",
+    "SensorConfig",
+    "TlsConfig",
+    "TransactionsConfig",
+    "ZoneConfig",
+    "load",
+    "parse",
+]

@@ -1,0 +1,82 @@
+"""The whole configuration, and how it is read."""
+
+import tomllib
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from appliance.config.channels import ChannelConfig
+from appliance.config.device import HealthConfig, LogConfig, ModelConfig, MqttConfig, NodeConfig, OutboxConfig
+from appliance.config.fields import FOLDER, Identifier
+from appliance.config.sensors import TransactionsConfig
+from appliance.errors import ConfigError
+from appliance.schema import Section, describe, key_lines
+
+CONFIG_BYTES_MAX = 1_000_000
+"""A configuration larger than this is not one."""
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    node: NodeConfig = NodeConfig()
+    mqtt: MqttConfig = MqttConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    models: dict[Identifier, ModelConfig] = Field(min_length=1)
+    channels: dict[Identifier, ChannelConfig] = Field(min_length=1, max_length=32)
+    health: HealthConfig = HealthConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _watchdog_waits_for_capture(self) -> Self:
+        for name, channel in self.channels.items():
+            if channel.capture_timeout_s >= self.health.stall_after_s:
+                msg = (
+                    f"channels.{name}.capture_timeout_s ({channel.capture_timeout_s:g}) must be less than "
+                    f"health.stall_after_s ({self.health.stall_after_s:g}), or a slow sensor reads as a stalled loop"
+                )
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> Self:
+        for name, channel in self.channels.items():
+            if channel.model not in self.models:
+                known = ", ".join(sorted(self.models))
+                msg = f"channels.{name}.model names {channel.model!r}, which is not under models (there: {known})"
+                raise ValueError(msg)
+            if isinstance(channel.sensor, TransactionsConfig) and self.mqtt.protocol != "5":
+                msg = f'channels.{name}: a transactions sensor needs mqtt.protocol = "5" (response topics)'
+                raise ValueError(msg)
+        return self
+
+
+def load(file: Path) -> Config:
+    """Read a configuration; its relative paths become relative to its folder. Raises ConfigError."""
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(CONFIG_BYTES_MAX + 1)
+    except OSError as error:
+        msg = f"{file}: cannot be read: {error.strerror}; give the path of a TOML file (see examples/)"
+        raise ConfigError(msg) from error
+    if len(raw) > CONFIG_BYTES_MAX:
+        msg = f"{file}: larger than {CONFIG_BYTES_MAX} bytes; this is not a configuration"
+        raise ConfigError(msg)
+    try:
+        text = raw.decode("utf-8")
+        tree = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{file}: not TOML: {error}"
+        raise ConfigError(msg) from error
+    return parse(tree, text=text, file=file)
+
+
+def parse(tree: dict[str, object], *, text: str, file: Path) -> Config:
+    """Check a parsed TOML tree. ``text`` and ``file`` are for the messages and relative paths. Raises ConfigError."""
+    try:
+        return Config.model_validate(tree, context={FOLDER: file.resolve().parent})
+    except ValidationError as error:
+        raise ConfigError(
+            describe(error, str(file), tree=tree, lines=key_lines(text), hint="`appliance check --keys`")
+        ) from error
