@@ -32,7 +32,11 @@ def describe(error: ValidationError, file: str, *, tree: object, lines: Lines, h
         # A list whose items are wrong is also said to be too short: the items' faults tell it better.
         if fault["type"] == "too_short" and any(_is_below(other["loc"], fault["loc"]) for other in faults):
             continue
-        told.append(f"{_place(file, _path(fault['loc'], tree), lines)}: {_sentence(fault, hint)}")
+        sentence = _sentence(fault, hint)
+        path = _path(fault["loc"], tree)
+        # What two sections contradict one another in has no place of its own: its sentence begins with the key path.
+        sought = path or tuple(sentence.partition(" ")[0].split("."))
+        told.append(f"{_place(file, path, _line(sought, lines))}: {sentence}")
     return "\n".join(dict.fromkeys(told))
 
 
@@ -57,9 +61,13 @@ def _path(loc: tuple[int | str, ...], tree: object) -> tuple[str, ...]:
     return tuple(path)
 
 
-def _place(file: str, path: tuple[str, ...], lines: Lines) -> str:
-    """Name the file, the nearest line known, and the key path."""
-    number = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
+def _line(path: tuple[str, ...], lines: Lines) -> int | None:
+    """The nearest line known."""
+    return next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
+
+
+def _place(file: str, path: tuple[str, ...], number: int | None) -> str:
+    """Name the file, the line, and the key path."""
     where = file if number is None else f"{file}:{number}"
     return f"{where}: {'.'.join(path)}" if path else where
 
@@ -70,6 +78,10 @@ def _sentence(fault: Any, hint: str) -> str:  # noqa: ANN401 - pydantic's ErrorD
         return f"unknown key; remove it or correct its spelling ({hint} lists every key)"
     if fault["type"] == "missing":
         return "missing; this key is required"
+    if fault["type"] == "union_tag_invalid":
+        return f"kind {fault['ctx']['tag']!r} is not known; choose one of {fault['ctx']['expected_tags']}"
+    if fault["type"] == "union_tag_not_found":
+        return f"kind is missing; it says what this is about ({hint} lists every kind)"
     message = str(fault["msg"]).removeprefix("Value error, ")
     value = fault.get("input")
     if isinstance(value, str):
