@@ -108,7 +108,7 @@ def run(
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    raise typer.Exit(build(loaded).run(stop))
+    raise typer.Exit(build(loaded, file=config).run(stop))
 
 
 @app.command()
