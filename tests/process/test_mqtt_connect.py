@@ -131,10 +131,16 @@ def test_tls_and_unix_socket_exclude_one_another(tmp_path: Path) -> None:
         link(unix_socket=tmp_path / "socket", tls={})
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody accepts connections there; a socket file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 def test_messages_travel_over_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "mqtt.sock"
     with Mosquitto(tmp_path / "unix", settings=f"listener 0 {path}"):
-        eventually(path.exists)
+        eventually(lambda: listens(path))
         round_trip(link(unix_socket=path, port=1))
     with pytest.raises(BrokerError, match=r"mqtt\.sock"):
         link(unix_socket=path).connect([])
