@@ -85,7 +85,9 @@ def test_a_refusal_of_a_request_with_an_id_carries_it_and_shows_no_value() -> No
     ],
 )
 def test_what_is_carried_along_is_bounded(fields: dict[str, object]) -> None:
-    assert isinstance(asked(**fields), Refusal)
+    refusal = asked(**fields)
+    assert isinstance(refusal, Refusal)
+    assert refusal.request_id == "", "what is not sound is not sent back"
 
 
 def test_what_is_carried_along_may_be_as_large_as_the_bounds() -> None:

@@ -17,7 +17,7 @@ from appliance.errors import Idle, SensorError
 from appliance.ports import SensorContext
 from tests.broker import Mosquitto, free_port
 from tests.contract.sensor_rigs import CardTerminal
-from tests.contract.sensor_suite import make_context, make_model, requests
+from tests.contract.sensor_suite import make_context, make_model, recorded, requests
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.broker
@@ -254,6 +254,7 @@ def test_a_frozen_broker_holds_up_neither_the_answer_nor_close_and_what_waits_is
     started_s = time.monotonic()
     sensor.close()
     assert time.monotonic() - started_s < JOIN_TIMEOUT_S + 1.0
+    assert recorded(context).value("edge_abandoned_threads_total", what="transactions") == 0
     mosquitto.resume()
 
 

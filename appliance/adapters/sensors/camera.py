@@ -76,15 +76,13 @@ def _picture(capture: cv2.VideoCapture, name: str) -> Array | None:
     """Read the next picture as BGR; None when there is none. Raises SensorError for what is not a picture."""
     try:
         is_read, data = capture.read()
-        if not is_read:
-            return None
-        if data.ndim == 2:  # noqa: PLR2004 - height and width: a grey camera
-            data = cv2.cvtColor(data, cv2.COLOR_GRAY2BGR)
     except cv2.error as error:
         msg = f"{name}: OpenCV cannot read it: {error.err}"
         raise SensorError(msg) from error
-    if data.dtype != "uint8" or data.shape[2] != 3:  # noqa: PLR2004 - blue, green, red
-        msg = f"{name}: gives {data.dtype} pixels with {data.shape[2]} channels; set it to a colour format of 8 bits"
+    if not is_read:
+        return None
+    if data.dtype != "uint8" or data.ndim != 3 or data.shape[2] != 3:  # noqa: PLR2004 - height, width, BGR
+        msg = f"{name}: gives {data.dtype} {data.shape}; set it to a format that OpenCV makes colours of"
         raise SensorError(msg)
     return data
 

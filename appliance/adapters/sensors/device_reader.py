@@ -158,7 +158,7 @@ class _Run(Generic[T]):
                 self.settled.set()
                 while not self.stop.is_set():
                     item = device.grab()
-                    if item is not None and not self.stop.is_set():  # what comes after stop is nobody's
+                    if item is not None:
                         self._put(item)
             finally:
                 device.release()
