@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from appliance import __version__, log
 from appliance import config as configuration
@@ -113,7 +113,7 @@ def run(
 
 @app.command()
 def check(
-    config: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A TOML configuration.")] = None,
+    config: Annotated[Path | None, typer.Argument(metavar="FILE", help="A TOML configuration.")] = None,
     *,
     open_sensors: Annotated[
         bool, typer.Option("--open", help="Also open each sensor and capture once (exit 69 when one is not there).")
@@ -154,6 +154,8 @@ def demo(
 
     With --seconds it ends by itself: exit code 0 when at least one alert made the round trip through the broker,
     else 1.
+
+    Example: appliance demo --seconds 20
     """
     from appliance import demo as demonstration  # noqa: PLC0415 - heavy imports only where they are needed
 
@@ -175,6 +177,9 @@ def bench(
 
     loop_overhead: frames/s of the whole loop over bare invoke(). publish: capture to publish. transactions: request to
     decision at 200 requests/s. start: time to the first decision, memory. disk: bytes written per 1,000 alerts.
+    Exit code 0, or 1 when an aim was missed.
+
+    Example: appliance bench --only loop_overhead --only disk --json bench.json
     """
     from appliance import bench as benches  # noqa: PLC0415 - heavy imports only where they are needed
 
@@ -184,10 +189,13 @@ def bench(
 
 @model_app.command("list")
 def model_list(root: RootOption = MODELS_ROOT) -> None:
-    """List the model folders under --models, sound or not."""
+    """List the model folders under --models, sound or not.
+
+    Example: appliance model list --models /usr/share/appliance/models
+    """
     from appliance.adapters.model_folder import list_models  # noqa: PLC0415 - only where it is needed
 
-    table = Table("model", "version", "task", "input", "size", "licence", "state")
+    table = Table(Column("model", overflow="fold"), "version", "task", "input", "size", "licence", "state")
     for entry in list_models(root):
         table.add_row(*entry)
     _out.print(table)
@@ -195,7 +203,12 @@ def model_list(root: RootOption = MODELS_ROOT) -> None:
 
 @model_app.command("show")
 def model_show(folder: FolderArgument) -> None:
-    """Show what a model says of itself: tensors, preprocessing, decoding, source, licence."""
+    """Show what a model says of itself: tensors, preprocessing, decoding, source, licence.
+
+    Exit code 0, or 78 with what is wrong with the folder.
+
+    Example: appliance model show models/person/1.0.0
+    """
     from appliance import explain  # noqa: PLC0415 - only where it is needed
     from appliance.adapters.model_folder import read_model  # noqa: PLC0415 - only where it is needed
 
@@ -207,6 +220,8 @@ def model_verify(folder: FolderArgument) -> None:
     """Prove a model folder: digests, description against file, golden vectors on this device's CPU.
 
     Exit code 0, or 78 with what disagrees.
+
+    Example: appliance model verify models/person/1.0.0
     """
     from appliance import explain  # noqa: PLC0415 - only where it is needed
 

@@ -14,8 +14,11 @@ from rich.table import Table
 from appliance.adapters.backends import make_backend
 from appliance.adapters.model_folder import read_model
 from appliance.config import Config, ModelConfig
+from appliance.core.golden import GoldenReport
 from appliance.core.model import Model, TensorSpec
+from appliance.errors import BackendError, ModelError
 from appliance.inference import prove
+from appliance.ports import Backend
 from appliance.schema import hide_credentials
 
 
@@ -134,7 +137,14 @@ def proof(folder: Path) -> str:
     backend = make_backend("cpu", ModelConfig(folder=folder))
     try:
         backend.open(model)
-        report = prove(backend, model)
+        return f"{folder}: sound. Digests and tensors agree; {_proven(backend, model)}"
     finally:
         backend.close()
-    return f"{folder}: sound. Digests and tensors agree; {report}"
+
+
+def _proven(backend: Backend, model: Model) -> GoldenReport:
+    """Prove a model on an open backend. Raises ModelError: the folder is on trial here, and not the hardware."""
+    try:
+        return prove(backend, model)
+    except BackendError as error:
+        raise ModelError(str(error)) from error

@@ -5,6 +5,7 @@ newest picture, not every one. To judge every picture of a recording use ``repla
 """
 
 import math
+import os
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -21,6 +22,9 @@ from appliance.schema import hide_credentials
 
 STREAM_READ_TIMEOUT_S = 5.0
 """FFmpeg gives a silent stream up after this long, so that a reader left behind ends by itself."""
+FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
+"""Environment variable that OpenCV reads when it first uses FFmpeg; set it to 48 to see what FFmpeg has to say."""
+FFMPEG_QUIET = "-8"
 FILE_FPS = 25.0
 """Rate of a video file that does not say its own."""
 FOLDER_FPS = 10.0
@@ -38,6 +42,7 @@ class Camera(NewestFrames):
     def __init__(self, config: CameraConfig, context: SensorContext) -> None:
         """Touches nothing yet."""
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # a reopened camera would warn for ever
+        os.environ.setdefault(FFMPEG_LOG_LEVEL, FFMPEG_QUIET)  # so would FFmpeg, and name the URL with its password
         name = hide_credentials(config.source)
         connect = partial(_connect, config, name, context.clock)
         super().__init__(connect, context, name=name, open_timeout_s=config.open_timeout_s)
