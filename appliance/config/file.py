@@ -9,12 +9,14 @@ from pydantic import Field, ValidationError, model_validator
 from appliance.config.channels import ChannelConfig
 from appliance.config.device import HealthConfig, LogConfig, ModelConfig, MqttConfig, NodeConfig, OutboxConfig
 from appliance.config.fields import FOLDER, Identifier
-from appliance.config.sensors import TransactionsConfig
+from appliance.config.sensors import CameraConfig, TransactionsConfig
 from appliance.errors import ConfigError
 from appliance.schema import Section, describe, key_lines
 
 CONFIG_BYTES_MAX = 1_000_000
 """A configuration larger than this is not one."""
+CLOSE_S = 2.0
+"""More than a camera takes to let a device go that hangs."""
 
 
 class Config(Section):
@@ -31,10 +33,14 @@ class Config(Section):
     @model_validator(mode="after")
     def _watchdog_waits_for_capture(self) -> Self:
         for name, channel in self.channels.items():
-            if channel.capture_timeout_s >= self.health.stall_after_s:
+            keys, longest_s = "capture_timeout_s", channel.capture_timeout_s
+            if isinstance(channel.sensor, CameraConfig):
+                keys = f"{keys} plus sensor.open_timeout_s and {CLOSE_S:g} to close it"
+                longest_s += channel.sensor.open_timeout_s + CLOSE_S
+            if longest_s >= self.health.stall_after_s:
                 msg = (
-                    f"channels.{name}.capture_timeout_s ({channel.capture_timeout_s:g}) must be less than "
-                    f"health.stall_after_s ({self.health.stall_after_s:g}), or a slow sensor reads as a stalled loop"
+                    f"channels.{name}.{keys} ({longest_s:g}) must be less than health.stall_after_s "
+                    f"({self.health.stall_after_s:g}), or a slow sensor reads as a stalled loop"
                 )
                 raise ValueError(msg)
         return self

@@ -105,8 +105,12 @@ CASES = {
         ":12: channels.gate.rules.0.zone.polygon.2.0: input should be less than or equal to 1 (it is 2)",
     ),
     "a patient capture": (
-        with_line("capture_timeout_s = 30", after=CHANNEL),
-        ":5: channels.gate.capture_timeout_s (30) must be less than health.stall_after_s (30)",
+        with_line("capture_timeout_s = 30", after=CHANNEL).replace('"camera"\nsource = "/dev/video0"', '"picamera"'),
+        ":5: channels.gate.capture_timeout_s (30) must be less than health.stall_after_s (30), or a slow sensor reads",
+    ),
+    "a camera that opens slowly": (
+        with_line("open_timeout_s = 26", after=SENSOR),
+        ":4: channels.gate.capture_timeout_s plus sensor.open_timeout_s and 2 to close it (30) must be less than healt",
     ),
     "a name that is no topic level": (
         MINIMAL.replace("channels.gate", 'channels."Gate/1"'),
