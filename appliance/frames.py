@@ -94,15 +94,25 @@ class Ahead:
         channel: str,
         timeout_s: float,
         newest_only: bool,
+        stuck_after_s: float,
+        clock: Clock,
         meter: Meter,
     ) -> None:
-        """The thread starts with the first ``take``. ``timeout_s`` is the sensor's own bound for a capture."""
+        """The thread starts with the first ``take``.
+
+        ``timeout_s`` is the sensor's own bound for a capture. ``stuck_after_s`` is more than it may take to open,
+        wait and fail: a sensor that is silent for longer has broken its promise, and only a new process helps.
+        """
         self._sensing = sensing
         self._prepare = prepare
         self._channel = channel
         self._timeout_s = timeout_s
         self._newest_only = newest_only
+        self._stuck_after_s = stuck_after_s
+        self._clock = clock
         self._meter = meter
+        self._heard_s = clock.monotonic_s()
+        """When the thread last handed something over, or was given time to."""
         self._changed = Condition()
         self._waiting: Taken | BaseException | None = None
         self._closed = Event()
@@ -111,15 +121,20 @@ class Ahead:
     def take(self) -> Taken:
         """Return the prepared frame, as ``Frames`` says; whatever its thread met is raised here."""
         if self._thread is None:
+            self._heard_s = self._clock.monotonic_s()
             self._thread = Thread(target=self._run, name=f"frames-{self._channel}", daemon=True)
             self._thread.start()
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is not None, self._timeout_s + GRACE_S)
             taken, self._waiting = self._waiting, None
             self._changed.notify_all()
+        now_s = self._clock.monotonic_s()
         if taken is None:
+            silent_s = now_s - self._heard_s
+            assert silent_s < self._stuck_after_s, f"channel {self._channel}: the sensor is stuck for {silent_s:.0f} s"
             message = f"no frame within {self._timeout_s + GRACE_S:g} s; {self._sensing.fault}"
             raise SensorError(message)
+        self._heard_s = now_s
         if isinstance(taken, BaseException):
             raise taken
         return taken

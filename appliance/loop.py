@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from threading import Event
 
 from appliance.board import Board
@@ -290,6 +291,8 @@ class Channel:
 
 
 def stamp_of(clock: Clock, mono_s: float) -> wire.Stamp:
-    """A moment of this boot, with what the wall clock says now."""
+    """A moment of this boot (monotonic seconds, not later than now), and what the wall clock makes of it."""
     utc = clock.now_utc()
-    return wire.Stamp(mono_ns=round(mono_s * 1e9), ts=None if utc is None else utc.isoformat(), clock=clock.state())
+    ago = timedelta(seconds=clock.monotonic_s() - mono_s)
+    ts = None if utc is None else (utc - ago).isoformat()
+    return wire.Stamp(mono_ns=round(mono_s * 1e9), ts=ts, clock=clock.state())

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from appliance.config import MqttConfig
 from appliance.core.model import Model
 from appliance.core.types import Array, ClockState, Decision, Frame, Outputs
+from appliance.core.wire import Identity
 
 
 class Clock(Protocol):
@@ -79,8 +80,12 @@ class SensorContext:
     clock: Clock
     meter: "Meter"
     mqtt: MqttConfig
-    topic: str
-    """The channel's topic, ``<root>/<node>/<channel>``."""
+    identity: Identity
+
+    @property
+    def topic(self) -> str:
+        """The channel's topic, ``<root>/<node>/<channel>``."""
+        return self.identity.channel_topic(self.channel)
 
 
 @runtime_checkable

@@ -11,7 +11,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -22,6 +24,12 @@ START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 3.0
 LOOK_S = 0.02
 """How often a starting broker is looked at."""
+MOSQUITTO_SETTINGS = """
+listener {port} 127.0.0.1
+allow_anonymous true
+set_tcp_nodelay true
+"""
+"""Without set_tcp_nodelay an answer waits for the acknowledgement of the one before (Nagle): 6 ms instead of 1."""
 READY = "ready"
 """The line the child prints once it listens."""
 
@@ -81,7 +89,7 @@ def _free_port() -> int:
 
 
 class LocalMosquitto:
-    """Debian's mosquitto on a free loopback port, with its defaults, alive while the context is."""
+    """Debian's mosquitto on a free loopback port, set up as on a device, alive while the context is."""
 
     name = "mosquitto"
     protocol: Literal["5"] = "5"
@@ -91,11 +99,14 @@ class LocalMosquitto:
         self.port = 0
         self._program = program
         self._child: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="appliance-mosquitto-")
 
     def __enter__(self) -> Self:
         """Start it and wait until it listens. Raises BrokerError."""
         self.port = _free_port()
-        command = [self._program, "-p", str(self.port)]
+        settings = Path(self._folder.name) / "mosquitto.conf"
+        settings.write_text(MOSQUITTO_SETTINGS.format(port=self.port))
+        command = [self._program, "-c", str(settings)]
         quiet = subprocess.DEVNULL
         self._child = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - found on PATH
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -119,6 +130,7 @@ class LocalMosquitto:
         if self._child is not None:
             self._child.kill()
             self._child.wait(STOP_TIMEOUT_S)
+        self._folder.cleanup()
 
 
 def local_broker() -> LocalMosquitto | EmbeddedBroker:

@@ -14,6 +14,7 @@ from appliance.adapters.clock import SystemClock
 from appliance.config import MqttConfig
 from appliance.core.model import Dtype, Golden, Model, Preprocess, ScoreDecode, Task, TensorSpec
 from appliance.core.types import Frame, FrameKind
+from appliance.core.wire import Identity
 from appliance.errors import EndOfRecording, Idle, SensorError
 from appliance.ports import Clock, Sensor, SensorContext
 from appliance.sim.meter import RecordingMeter
@@ -56,7 +57,7 @@ def make_context(
         clock=clock,
         meter=meter or RecordingMeter(),
         mqtt=mqtt or MqttConfig(),
-        topic="edge/node/suite",
+        identity=Identity("edge", "node", "node", clock.boot_id, "1", "bench", "homeassistant"),
     )
 
 

@@ -56,7 +56,10 @@ def sensing_of(sensor: Sensor, meter: RecordingMeter) -> Sensing:
 
 @contextmanager
 def ahead(
-    sensor: Sensor, meter: RecordingMeter | None = None, prepare: Callable[[Frame], Prepared] = prepare
+    sensor: Sensor,
+    meter: RecordingMeter | None = None,
+    prepare: Callable[[Frame], Prepared] = prepare,
+    stuck_after_s: float = 60.0,
 ) -> Iterator[Ahead]:
     meter = meter or RecordingMeter()
     frames = Ahead(
@@ -65,6 +68,8 @@ def ahead(
         channel="gate",
         timeout_s=TIMEOUT_S,
         newest_only=sensor.newest_only,
+        stuck_after_s=stuck_after_s,
+        clock=CLOCK,
         meter=meter,
     )
     try:
@@ -181,6 +186,23 @@ def test_a_sensor_that_is_stuck_is_told_in_time_and_left_behind() -> None:
         frames.take()
     assert meter.value("edge_abandoned_threads_total", what="frames") == 1
     sensor.release.set()
+
+
+def test_a_sensor_that_is_stuck_for_good_ends_the_process_because_nothing_else_helps() -> None:
+    sensor = Stuck()
+    with ahead(sensor, stuck_after_s=0.4) as frames:
+        with pytest.raises(SensorError, match="no frame within"):
+            frames.take()
+        with pytest.raises(AssertionError, match="stuck"):
+            frames.take()
+        sensor.release.set()
+
+
+def test_a_slow_loop_is_not_a_stuck_sensor() -> None:
+    with ahead(ScriptedSensor([Show(picture(number)) for number in range(3)], CLOCK), stuck_after_s=0.01) as frames:
+        for number in range(3):
+            CLOCK.wait(Event(), 0.02)
+            assert taken(frames) == number
 
 
 def test_closing_lets_the_sensor_go_whether_a_frame_waits_or_none_was_ever_taken() -> None:

@@ -9,7 +9,6 @@ then raises SensorError, and opening again makes a new one.
 from collections import deque
 from threading import Event, Lock
 
-from appliance import __version__
 from appliance.adapters.sensors.question import Question, Refusal, read_question
 from appliance.adapters.sensors.request_session import Answer, Request, RequestSession
 from appliance.config import TransactionsConfig
@@ -32,7 +31,7 @@ class Transactions:
         """Touches nothing yet."""
         self._queue_max = config.queue_max
         self._context = context
-        self._identity = _identity(context)
+        self._identity = context.identity
         self._session: RequestSession | None = None
         self._inbox = _Inbox()
         self._seq = 0
@@ -133,12 +132,6 @@ class Transactions:
 
     def _count(self, outcome: str) -> None:
         self._context.meter.count("edge_requests_total", channel=self._context.channel, outcome=outcome)
-
-
-def _identity(context: SensorContext) -> wire.Identity:
-    """Who answers, as far as an answer tells it."""
-    root, node = context.topic.split("/")[:2]
-    return wire.Identity(root, node, node, context.clock.boot_id, __version__, "", context.mqtt.discovery_prefix)
 
 
 def _unanswered(state: str, address: ReplyAddress, **why: str) -> dict[str, object]:

@@ -1,13 +1,11 @@
-"""From a configuration to a wired appliance. The only device module that names concrete edges."""
+"""The shared edges, and how channels, publisher and supervisor are made of them."""
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-
-import cv2
 
 from appliance import __version__
 from appliance.adapters.backends import make_backend
@@ -28,8 +26,7 @@ from appliance.core.model import Model
 from appliance.core.policy import Policy, Rule
 from appliance.core.preprocess import Preprocessor
 from appliance.core.types import FrameKind
-from appliance.errors import Idle, SensorError
-from appliance.fit import check_fit
+from appliance.errors import ConfigError
 from appliance.frames import Ahead, Frames, InTurn, measured
 from appliance.inference import Inference
 from appliance.log import FaultLog, get
@@ -40,10 +37,18 @@ from appliance.publisher import Publisher
 from appliance.sensing import Sensing
 from appliance.supervise import Crew, Supervisor
 
-OPENCV_THREADS = 1
-"""Channels run side by side already; OpenCV's own threads would only take cores from invoke."""
 STATE_DIRECTORY = "STATE_DIRECTORY"
 """Set by systemd when the unit has StateDirectory=; takes the place of node.state_dir."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a test or a bench may put in the place of a real edge."""
+
+    make_sensor: Callable[[SensorConfig, SensorContext], Sensor] = make_sensor
+    make_backend: Callable[[BackendName, ModelConfig], Backend] = make_backend
+    clock: Clock | None = None
+    service: ServiceManager | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,56 +63,15 @@ class Appliance:
 
     def run(self, stop: Event) -> int:
         """Run until ``stop`` is set or every recording has ended. Returns the process's exit code."""
-        return self.supervisor.run(stop)
+        try:
+            return self.supervisor.run(stop)
+        finally:
+            self.meter.close()
 
     def close(self) -> None:
         """Let go of what ``build`` opened, when ``run`` was not called."""
         self.supervisor.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a test or a bench may put in the place of a real edge."""
-
-    make_sensor: Callable[[SensorConfig, SensorContext], Sensor] = make_sensor
-    make_backend: Callable[[BackendName, ModelConfig], Backend] = make_backend
-    clock: Clock | None = None
-    service: ServiceManager | None = None
-
-
-def build(config: Config, *, file: Path | None = None, parts: Parts | None = None) -> Appliance:
-    """Wire an appliance: models verified and proven by their golden vectors, the outbox open, no thread started.
-
-    ``file`` names the configuration in messages. Raises ConfigError, ModelError, NoBackendError, OutboxError.
-    """
-    cv2.setNumThreads(OPENCV_THREADS)
-    models = _read_models(config)
-    check_fit(config, models, str(file or "configuration"))
-    return _Wiring(config, models, parts or Parts()).appliance()
-
-
-def check(config: Config, *, file: Path) -> None:
-    """Check what ``build`` would, without running anything. Raises ConfigError or ModelError."""
-    check_fit(config, _read_models(config), str(file))
-
-
-def try_sensors(config: Config, *, parts: Parts | None = None) -> Iterator[tuple[str, str]]:
-    """Open each channel's sensor, capture once, close it; yield channel and what was seen. Raises SensorError."""
-    wiring = _Wiring(config, _read_models(config), parts or Parts())
-    for name, channel in config.channels.items():
-        sensor = wiring.sensor(name, channel)
-        try:
-            sensor.open()
-            frame = sensor.capture(channel.capture_timeout_s)
-            seen = f"{frame.kind.value} of {' x '.join(str(side) for side in frame.data.shape)}"
-        except Idle:
-            seen = "well, nothing to judge yet"
-        except SensorError as error:
-            message = f"channel {name}: {error}"
-            raise SensorError(message) from error
-        finally:
-            sensor.close()
-        yield name, seen
+        self.meter.close()
 
 
 def state_dir(config: Config) -> Path:
@@ -116,7 +80,7 @@ def state_dir(config: Config) -> Path:
     return Path(given) if given else config.node.state_dir
 
 
-class _Wiring:
+class Wiring:
     """The shared edges, and how a channel is made of them. Opens nothing until ``appliance``."""
 
     def __init__(self, config: Config, models: dict[str, Model], parts: Parts) -> None:
@@ -172,7 +136,7 @@ class _Wiring:
             clock=self._clock,
             meter=self._meter,
             mqtt=self._config.mqtt,
-            topic=self._identity.channel_topic(name),
+            identity=self._identity,
         )
         return self._parts.make_sensor(channel.sensor, context)
 
@@ -195,7 +159,7 @@ class _Wiring:
             responder=sensor if isinstance(sensor, Responder) else None,
             model=self._models[channel.model],
             inference=inference,
-            policy=Policy(name, self._rules(channel)),
+            policy=Policy(name, _rules(channel)),
             limits=Limits(channel.frame_age_max_s, channel.state_interval_s),
             edges=edges,
             event_prefix=_event_prefix(self._clock),
@@ -213,6 +177,8 @@ class _Wiring:
             channel=name,
             timeout_s=channel.capture_timeout_s,
             newest_only=sensor.newest_only,
+            stuck_after_s=self._config.health.stall_after_s,
+            clock=self._clock,
             meter=self._meter,
         )
 
@@ -244,7 +210,7 @@ class _Wiring:
         mqtt, identity = self._config.mqtt, self._identity
         commands = Commands(identity, self._board, outbox, self._clock, self._meter)
         cards = [
-            ChannelCard(name, self._rules(channel), self._models[channel.model].preprocess.kind, channel.model)
+            ChannelCard(name, _rules(channel), self._models[channel.model].preprocess.kind, channel.model)
             for name, channel in self._config.channels.items()
         ]
         return Publisher(
@@ -264,17 +230,16 @@ class _Wiring:
             jitter=random.random,
         )
 
-    def _rules(self, channel: ChannelConfig) -> tuple[Rule, ...]:
-        """The rules of a channel as the core knows them."""
-        return tuple(rule.to_rule() for rule in channel.rules)
-
     def _serve_metrics(self) -> None:
-        """Let Prometheus in, on loopback, when the configuration says so."""
+        """Let Prometheus in, on loopback, when the configuration says so; a port that is taken ends nothing."""
         if self._config.health.metrics_port is not None:
-            self._meter.serve(self._config.health.metrics_port)
+            try:
+                self._meter.serve(self._config.health.metrics_port)
+            except ConfigError as error:
+                get("appliance").error("metrics are not served", reason=str(error))
 
 
-def _read_models(config: Config) -> dict[str, Model]:
+def read_models(config: Config) -> dict[str, Model]:
     """Read and verify every model folder of the configuration. Raises ModelError."""
     return {key: read_model(settings.folder) for key, settings in config.models.items()}
 
@@ -295,3 +260,8 @@ def _identity(config: Config, folder: Path, clock: Clock) -> wire.Identity:
 def _event_prefix(clock: Clock) -> str:
     """Different at each start of the process: the boot, and when in it we started."""
     return f"{clock.boot_id[:8]}-{round(clock.monotonic_s() * 1e3):x}"
+
+
+def _rules(channel: ChannelConfig) -> tuple[Rule, ...]:
+    """The rules of a channel as the core knows them."""
+    return tuple(rule.to_rule() for rule in channel.rules)

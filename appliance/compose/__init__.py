@@ -1,0 +1,52 @@
+"""From a configuration to a wired appliance. The only device room that names concrete edges."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from appliance.compose.wiring import STATE_DIRECTORY, Appliance, Parts, Wiring, read_models, state_dir
+from appliance.config import Config
+from appliance.errors import Idle, SensorError
+from appliance.fit import check_fit
+
+OPENCV_THREADS = 1
+"""Channels run side by side already; OpenCV's own threads would only take cores from invoke."""
+
+
+def build(config: Config, *, file: Path | None = None, parts: Parts | None = None) -> Appliance:
+    """Wire an appliance: models verified and proven by their golden vectors, the outbox open, no thread started.
+
+    ``file`` names the configuration in messages. Raises ConfigError, ModelError, NoBackendError, OutboxError.
+    """
+    cv2.setNumThreads(OPENCV_THREADS)
+    models = read_models(config)
+    check_fit(config, models, str(file or "configuration"))
+    return Wiring(config, models, parts or Parts()).appliance()
+
+
+def check(config: Config, *, file: Path) -> None:
+    """Check what ``build`` would, without running anything. Raises ConfigError or ModelError."""
+    check_fit(config, read_models(config), str(file))
+
+
+def try_sensors(config: Config, *, parts: Parts | None = None) -> Iterator[tuple[str, str]]:
+    """Open each channel's sensor, capture once, close it; yield channel and what was seen. Raises SensorError."""
+    wiring = Wiring(config, read_models(config), parts or Parts())
+    for name, channel in config.channels.items():
+        sensor = wiring.sensor(name, channel)
+        try:
+            sensor.open()
+            frame = sensor.capture(channel.capture_timeout_s)
+            seen = f"{frame.kind.value} of {' x '.join(str(side) for side in frame.data.shape)}"
+        except Idle:
+            seen = "well, nothing to judge yet"
+        except SensorError as error:
+            message = f"channel {name}: {error}"
+            raise SensorError(message) from error
+        finally:
+            sensor.close()
+        yield name, seen
+
+
+__all__ = ["STATE_DIRECTORY", "Appliance", "Parts", "build", "check", "state_dir", "try_sensors"]
