@@ -195,7 +195,7 @@ def model_list(root: RootOption = MODELS_ROOT) -> None:
     """
     from appliance.adapters.model_folder import list_models  # noqa: PLC0415 - only where it is needed
 
-    table = Table(Column("model", overflow="fold"), "version", "task", "input", "size", "licence", "state")
+    table = Table(Column("model", no_wrap=True), "version", "task", "input", "size", "licence", "state")
     for entry in list_models(root):
         table.add_row(*entry)
     _out.print(table)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from appliance import __version__
 from appliance.bench import disk, overhead, publish, start, transactions
@@ -35,7 +35,12 @@ def run(*, only: tuple[str, ...], json_file: Path | None, console: Console) -> i
         message = f"--only {unknown[0]}: no such measurement; there are {', '.join(MEASUREMENTS)}"
         raise ConfigError(message)
     table = Table(
-        "measurement", "value", "aim", "", title=f"appliance {__version__} on {_machine()}", title_justify="left"
+        Column("measurement", no_wrap=True),
+        "value",
+        "aim",
+        "",
+        title=f"appliance {__version__} on {_machine()}",
+        title_justify="left",
     )
     figures: list[Figure] = []
     for name in only or tuple(MEASUREMENTS):
