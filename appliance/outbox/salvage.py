@@ -114,9 +114,10 @@ class _NothingReadableError(Exception):
 
 
 def _open_damaged(file: Path, first_page: bytes, schema: _Schema) -> sqlite3.Connection:
-    """Connect to a damaged database for reading; with a damaged first page, to a copy that has a good one.
+    """Connect to a damaged database for reading; where SQLite refuses it, to a copy that has a good first page.
 
-    All our files begin with the same page (it holds the header and the schema), so that of a fresh file will do.
+    All our files begin with the same page (it holds the header and the schema), so that of a fresh file will do;
+    it says nothing of the file's length, for a file may have lost its end.
     Raises _NothingReadableError when that does not help either, OSError when there is no room for the copy.
     """
     for candidate in (file, _patched(file)):
@@ -125,8 +126,6 @@ def _open_damaged(file: Path, first_page: bytes, schema: _Schema) -> sqlite3.Con
         with ExitStack() as stack:
             try:
                 connection = stack.enter_context(closing(connect(candidate, synchronous="OFF", mode="ro")))
-                # Lets SQLite read a file that is shorter than its header says.
-                connection.execute("PRAGMA writable_schema = ON")
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 connection.execute(f"EXPLAIN {_READ}", (0,))
                 if _schema(connection) == schema or version > SCHEMA_VERSION:

@@ -144,22 +144,25 @@ class Store:
     def read(self, after: int, limit: int, skip: Collection[int] = ()) -> list[Row]:
         """Return at most ``limit`` rows with an id greater than ``after``, in order, without those of ``skip``."""
         rows: list[Row] = []
-        commits = self.commits
+        commits, last = self.commits, after
         with converting(), closing(self._reading.execute(_READ, (after,))) as cursor:
             for values in cursor:
                 if len(rows) == limit:
                     return rows
                 row = from_values(values)
-                if row.id not in skip:
+                if row.id <= last:
+                    raise DamagedError("ids go back")
+                last = row.id
+                if last not in skip:
                     rows.append(row)
         with self._lock:
             if self.commits == commits:
-                self._check_end(rows[-1].id if rows else after, skip)
+                self._check_end(last, skip)
         return rows
 
     def _check_end(self, last: int, skip: Collection[int]) -> None:
         """Check that what was read to the end was all: SQLite does not notice when a branch of the tree is missing."""
-        if (self._tail > last and self._tail not in skip) or (last == 0 and self.totals.rows > len(skip)):
+        if self._tail > last or (last == 0 and self.totals.rows > len(skip)):
             raise DamagedError("messages are missing")
 
     def oldest(self, skip: Collection[int] = ()) -> tuple[str, float] | None:

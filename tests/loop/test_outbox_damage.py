@@ -51,6 +51,12 @@ def _garbage_first_page(good: bytes) -> bytes:
     return b"\xff" * PAGE + good[PAGE:]
 
 
+def _garbage_schema(good: bytes) -> bytes:
+    """SQLite quotes this in its error message, which is then no text."""
+    assert good.count(b"(one INTEGER") == 1
+    return good.replace(b"(one INTEGER", b"\xff" * 12)
+
+
 def _half(good: bytes) -> bytes:
     return good[: len(good) // 2 // PAGE * PAGE]
 
@@ -73,6 +79,7 @@ def _last_page_garbage(good: bytes) -> bytes:
     [
         (_garbage_header, ROWS),
         (_garbage_first_page, ROWS),
+        (_garbage_schema, ROWS),
         (_half, ROWS // 4),
         (_torn, ROWS // 4),
         (_last_page_garbage, ROWS - 4),
@@ -124,6 +131,28 @@ def test_a_file_of_a_later_version_is_kept_and_its_alerts_are_delivered(tmp_path
         assert _serves_on(made, made.file.read_bytes()) == list(range(ROWS))
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE sqlite_schema SET rootpage = 4 WHERE name = 'messages'",
+        "UPDATE sqlite_schema SET sql = replace(sql, 'added_s', 'addex_s') WHERE name = 'messages'",
+        "UPDATE state SET rows_removed = rows_removed + 10",
+        "UPDATE state SET bytes_removed = -5",
+        "DELETE FROM state",
+    ],
+)
+def test_damage_that_sqlite_finds_nothing_wrong_with_loses_nothing(tmp_path: Path, damage: str) -> None:
+    with bench(tmp_path) as made:
+        _filled(made)
+        database = sqlite3.connect(made.file)
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute(damage)
+        database.commit()
+        database.close()
+        assert _serves_on(made, made.file.read_bytes()) == list(range(ROWS))
+        assert made.outboxes[-1].depth().rows == ROWS + 2
+
+
 def test_dead_letters_are_saved_too(tmp_path: Path) -> None:
     with bench(tmp_path) as made:
         made.file.write_bytes(_garbage_header(_filled(made)))
@@ -162,7 +191,10 @@ def test_damage_found_in_the_middle_of_running_loses_only_what_cannot_be_read(tm
         assert found_seqs == sorted(set(found_seqs), key=lambda seq: int(str(seq)))
         assert found_seqs[-1] == ROWS + 1 + 4, "numbers go on without a jump"
         assert len(made.aside()) == 1
-        assert numbers(waiting(made.killed().open())) == numbers(waiting(outbox))
+        after_kill = made.killed().open()
+        assert numbers(waiting(after_kill)) == numbers(waiting(outbox))
+        add(after_kill, range(104, 105))
+        assert seqs(waiting(after_kill))[-1] == ROWS + 1 + 5
 
 
 def test_alerts_added_between_damage_and_repair_wait_in_memory_and_lose_neither_place_nor_number(
@@ -190,6 +222,26 @@ def test_alerts_added_between_damage_and_repair_wait_in_memory_and_lose_neither_
         assert numbers(waiting(made.killed().open())) == numbers(waiting(outbox))
 
 
+@pytest.mark.parametrize("child", [0, 3, 6], ids=["no page", "another table", "a page that is there already"])
+def test_a_branch_of_the_tree_that_is_missing_or_wrong_is_noticed_though_sqlite_says_nothing(
+    tmp_path: Path, child: int
+) -> None:
+    with bench(tmp_path) as made:
+        _filled(made)
+        outbox = made.open()
+        with made.file.open("r+b") as stream:  # page 2 is the root; its header ends with the number of the last branch
+            stream.seek(PAGE + 8)
+            stream.write(child.to_bytes(4, "big"))
+        add(outbox, range(100, 101))
+        waiting(outbox)
+        assert outbox.depth().dropped["damaged"] > 0
+        add(outbox, range(101, 102))
+        found = waiting(outbox)
+        assert numbers(found)[-1] == 101
+        assert [message.id for message in found] == sorted({message.id for message in found})
+        assert outbox.depth().rows == len(found)
+
+
 def _salvaged(made: Bench) -> bytes:
     """The content of a complete new file with alerts 7 and 8."""
     other = made.folder / "other"
@@ -201,13 +253,24 @@ def _salvaged(made: Bench) -> bytes:
         return donor.file.read_bytes()
 
 
+def _other_log(made: Bench) -> bytes:
+    """A log that is valid, and would add an alert 555 to the database that meets it."""
+    other = made.folder / "another"
+    other.mkdir()
+    with bench(other) as donor:
+        outbox = donor.open()
+        add(outbox, range(7, 9))
+        add(outbox, range(555, 556))
+        return donor.wal.read_bytes()
+
+
 @pytest.mark.parametrize("stage", ["building", "built", "log moved", "all moved"])
 def test_a_repair_that_was_interrupted_is_finished_by_the_next_start(tmp_path: Path, stage: str) -> None:
     with bench(tmp_path) as made:
         damaged = _garbage_header(_filled(made))
         salvaged = _salvaged(made)
         made.file.write_bytes(damaged)
-        made.wal.write_bytes(b"log of the damaged file")
+        made.wal.write_bytes(b"log of the damaged file" if stage == "building" else _other_log(made))
         if stage == "building":
             made.file.with_name("outbox.db.new").write_bytes(salvaged[:3000])
         else:

@@ -3,14 +3,18 @@
 import os
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Lock, Thread
 
 import pytest
 
 from appliance.outbox import Waiting
 from appliance.outbox.cost import measure
-from appliance.outbox.sync import WAL_BLOCKING_BYTES, WAL_CHECKPOINT_BYTES
+from appliance.outbox.database import connect, create
+from appliance.outbox.disk import RETRY_INTERVAL_S
+from appliance.outbox.sync import WAL_BLOCKING_BYTES, WAL_BYTES_MAX, WAL_CHECKPOINT_BYTES, Syncer
 from appliance.sim.clock import ManualClock
 from appliance.sim.meter import RecordingMeter
 from tests.outboxes import Bench, add, alert, bench, numbers, seqs, waiting
@@ -36,14 +40,14 @@ def test_threads_may_add_while_the_publisher_takes_and_the_log_stays_bounded(mad
     for thread in adding:
         thread.start()
     found: list[Waiting] = []
-    longest = cuts = before = 0
+    longest = cuts = 0
     while len(found) < threads * each:
         batch = outbox.next_batch(found[-1].id if found else 0, 50)
         found += batch
         outbox.acknowledge([message.id for message in batch])
-        outbox.sync()
         length = made.wal.stat().st_size
-        longest, cuts, before = max(longest, length), cuts + (length < before), length
+        outbox.sync()
+        longest, cuts = max(longest, length), cuts + (made.wal.stat().st_size < length)
     for thread in adding:
         thread.join(timeout=30)
     assert sorted(number for number in numbers(found) if isinstance(number, int)) == list(range(threads * each))
@@ -64,6 +68,46 @@ def test_the_log_is_copied_and_cut_when_it_is_long_and_nothing_is_lost_by_it(mad
     assert outbox.written_bytes > 2 * WAL_CHECKPOINT_BYTES
     add(outbox, range(1, 3))
     assert seqs(waiting(made.killed().open())) == list(range(1, add_bytes // 50_000 + 3))
+
+
+def _length_after_sync_while_others_write(folder: Path, log_bytes: int) -> int:
+    """Length of a log of ``log_bytes`` after a sync during which somebody commits all the time."""
+    folder.mkdir()
+    create(folder / "busy.db")
+    with (
+        closing(connect(folder / "busy.db", synchronous="FULL")) as checkpointing,
+        closing(connect(folder / "busy.db", synchronous="OFF")) as writing,
+        closing(connect(folder / "busy.db", synchronous="OFF")) as reading,
+    ):
+        writing.execute("INSERT INTO messages (payload) VALUES (?)", (bytes(log_bytes),))
+        commits = count()
+        with closing(
+            Syncer(folder / "busy.db", Lock(), lambda: next(commits), reading=reading, checkpointing=checkpointing)
+        ) as syncer:
+            syncer.sync()
+            return syncer.wal_bytes()
+
+
+def test_the_log_is_cut_at_a_quiet_moment_and_without_one_only_when_it_is_very_long(tmp_path: Path) -> None:
+    """Cutting while others write makes them wait for the disk."""
+    assert _length_after_sync_while_others_write(tmp_path / "long", WAL_CHECKPOINT_BYTES) >= WAL_CHECKPOINT_BYTES
+    assert _length_after_sync_while_others_write(tmp_path / "very long", WAL_BLOCKING_BYTES) == 0
+
+
+def test_a_log_that_nobody_syncs_does_not_grow_for_ever(made: Bench) -> None:
+    outbox = made.open()
+    number = 0
+    while not outbox.depth().in_memory:
+        outbox.add([alert(number, size_bytes=2_000_000)])
+        number += 1
+        assert number * 2_000_000 < 2 * WAL_BYTES_MAX
+    assert number * 2_000_000 > WAL_BYTES_MAX
+    assert "sync was not called" in outbox.depth().fault
+    outbox.sync()
+    made.clock.advance(RETRY_INTERVAL_S)
+    outbox.sync()
+    assert (outbox.depth().in_memory, outbox.depth().fault) == (0, "")
+    assert seqs(waiting(outbox)) == list(range(1, number + 1))
 
 
 def test_a_thousand_alerts_cost_the_card_a_bounded_number_of_bytes(tmp_path: Path) -> None:
