@@ -1,5 +1,6 @@
 """From a configuration to a wired appliance. The only device room that names concrete edges."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from appliance.config import Config
 from appliance.errors import Idle, SensorError
 from appliance.fit import check_fit
 
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread may hold the interpreter while another waits; Python's own 5 ms is too long for an alert."""
 OPENCV_THREADS = 1
 """Channels run side by side already; OpenCV's own threads would only take cores from invoke."""
 
@@ -20,6 +23,7 @@ def build(config: Config, *, file: Path | None = None, parts: Parts | None = Non
     ``file`` names the configuration in messages. Raises ConfigError, ModelError, NoBackendError, OutboxError.
     """
     cv2.setNumThreads(OPENCV_THREADS)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     models = read_models(config)
     check_fit(config, models, str(file or "configuration"))
     return Wiring(config, models, parts or Parts()).appliance()
