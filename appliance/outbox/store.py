@@ -88,10 +88,6 @@ class Store:
                 values = to_values(row, self.totals.rows_added, self.totals.bytes_added)
                 self._writing.execute(INSERT, values)
                 self._tail = row.id
-            if len(room.keep) < len(rows):
-                # The number of a message that was dropped is not given out again: subscribers see the gap.
-                self.totals = replace(self.totals, seq=max(row.seq for row in rows), last_id=rows[-1].id)
-                write_totals(self._writing, self.totals)
         return room.dropped
 
     def remove(self, ids: Collection[int]) -> int:

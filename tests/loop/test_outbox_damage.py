@@ -1,11 +1,11 @@
 """A damaged file: set aside as it is, saved from as far as it can be read, no reason to lose what comes later."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from appliance.outbox.files import SET_ASIDE_MAX
 from tests.outboxes import Bench, add, alert, bench, numbers, seqs, waiting
 
 ROWS = 60
@@ -85,7 +85,9 @@ def _last_page_garbage(good: bytes) -> bytes:
         (_last_page_garbage, ROWS - 4),
     ],
 )
-def test_what_can_be_read_of_a_file_damaged_before_start_is_saved(tmp_path: Path, damage, saved_min: int) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_what_can_be_read_of_a_file_damaged_before_start_is_saved(
+    tmp_path: Path, damage: Callable[[bytes], bytes], saved_min: int
+) -> None:
     with bench(tmp_path) as made:
         good = _filled(made)
         assert len(_serves_on(made, damage(good))) >= saved_min
@@ -222,80 +224,46 @@ def test_alerts_added_between_damage_and_repair_wait_in_memory_and_lose_neither_
         assert numbers(waiting(made.killed().open())) == numbers(waiting(outbox))
 
 
-@pytest.mark.parametrize("child", [0, 3, 6], ids=["no page", "another table", "a page that is there already"])
-def test_a_branch_of_the_tree_that_is_missing_or_wrong_is_noticed_though_sqlite_says_nothing(
-    tmp_path: Path, child: int
+def _other_branch(child: int) -> Callable[[bytearray], None]:
+    """The root's header ends with the number of the page that its last branch begins with."""
+
+    def damage(root: bytearray) -> None:
+        root[8:12] = child.to_bytes(4, "big")
+
+    return damage
+
+
+def _one_branch_less(root: bytearray) -> None:
+    """A tree that is perfect but for the alerts that it lacks."""
+    cells = int.from_bytes(root[3:5], "big")
+    last = int.from_bytes(root[10 + 2 * cells : 12 + 2 * cells], "big")
+    root[3:5] = (cells - 1).to_bytes(2, "big")
+    root[8:12] = root[last : last + 4]
+
+
+@pytest.mark.parametrize(
+    "damage", [_other_branch(0), _other_branch(3), _other_branch(6), _one_branch_less], ids=["none", "3", "6", "less"]
+)
+def test_a_branch_of_the_tree_that_is_missing_or_wrong_is_noticed(
+    tmp_path: Path, damage: Callable[[bytearray], None]
 ) -> None:
     with bench(tmp_path) as made:
         _filled(made)
         outbox = made.open()
-        with made.file.open("r+b") as stream:  # page 2 is the root; its header ends with the number of the last branch
-            stream.seek(PAGE + 8)
-            stream.write(child.to_bytes(4, "big"))
         add(outbox, range(100, 101))
-        waiting(outbox)
-        assert outbox.depth().dropped["damaged"] > 0
+        with made.file.open("r+b") as stream:
+            stream.seek(PAGE)  # page 2 is the root of the messages
+            root = bytearray(stream.read(PAGE))
+            damage(root)
+            stream.seek(PAGE)
+            stream.write(root)
+        found = waiting(outbox)
+        assert outbox.depth().dropped["damaged"] == ROWS + 1 - len(found) > 0
         add(outbox, range(101, 102))
         found = waiting(outbox)
         assert numbers(found)[-1] == 101
         assert [message.id for message in found] == sorted({message.id for message in found})
         assert outbox.depth().rows == len(found)
-
-
-def _salvaged(made: Bench) -> bytes:
-    """The content of a complete new file with alerts 7 and 8."""
-    other = made.folder / "other"
-    other.mkdir()
-    with bench(other) as donor:
-        outbox = donor.open()
-        add(outbox, range(7, 9))
-        outbox.close()
-        return donor.file.read_bytes()
-
-
-def _other_log(made: Bench) -> bytes:
-    """A log that is valid, and would add an alert 555 to the database that meets it."""
-    other = made.folder / "another"
-    other.mkdir()
-    with bench(other) as donor:
-        outbox = donor.open()
-        add(outbox, range(7, 9))
-        add(outbox, range(555, 556))
-        return donor.wal.read_bytes()
-
-
-@pytest.mark.parametrize("stage", ["building", "built", "log moved", "all moved"])
-def test_a_repair_that_was_interrupted_is_finished_by_the_next_start(tmp_path: Path, stage: str) -> None:
-    with bench(tmp_path) as made:
-        damaged = _garbage_header(_filled(made))
-        salvaged = _salvaged(made)
-        made.file.write_bytes(damaged)
-        made.wal.write_bytes(b"log of the damaged file" if stage == "building" else _other_log(made))
-        if stage == "building":
-            made.file.with_name("outbox.db.new").write_bytes(salvaged[:3000])
-        else:
-            made.file.with_name("outbox.db.salvaged").write_bytes(salvaged)
-        if stage in {"log moved", "all moved"}:
-            made.wal.rename(made.folder / "outbox.db.corrupt-1-wal")
-        if stage == "all moved":
-            made.file.rename(made.folder / "outbox.db.corrupt-1")
-        outbox = made.open()
-        expected = list(range(ROWS)) if stage == "building" else [7, 8]
-        assert numbers(waiting(outbox)) == expected
-        add(outbox, range(90, 91))
-        assert numbers(waiting(made.reopen(outbox))) == [*expected, 90]
-        assert damaged in [path.read_bytes() for path in made.aside()]
-        leftovers = {path.name for path in made.folder.glob("outbox.db.*")} & {"outbox.db.new", "outbox.db.salvaged"}
-        assert not leftovers
-
-
-def test_only_the_newest_damaged_files_are_kept(tmp_path: Path) -> None:
-    with bench(tmp_path) as made:
-        for number in range(SET_ASIDE_MAX + 2):
-            made.file.write_bytes(b"damage %d" % number)
-            made.open().close()
-        assert [path.name for path in made.aside()] == [f"outbox.db.corrupt-{number}" for number in (3, 4, 5)]
-        assert made.aside()[-1].read_bytes() == b"damage 4"
 
 
 def test_header_and_schema_are_in_the_first_page_which_salvaging_can_replace(tmp_path: Path) -> None:
