@@ -46,6 +46,8 @@ class Crew:
     housekeep: Callable[[], object]
     """Called at each tick, for what has to be done now and then; quick, never raises."""
     outbox_limits: OutboxConfig
+    outbox_volatile: bool
+    """The disk could not be used at the start: alerts wait in memory."""
     stop: Event
     """Ends the channels' waiting; set by the supervisor when it is told to stop."""
 
@@ -204,6 +206,7 @@ class Supervisor:
             dropped=sum(depth.dropped.values()),
             dead_letters=depth.dead_letters,
             unstored=depth.dropped.get("unstored", 0),
+            volatile=self._crew.outbox_volatile,
         )
 
 

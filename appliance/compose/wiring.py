@@ -1,7 +1,9 @@
 """The shared edges, and how channels, publisher and supervisor are made of them."""
 
+import contextlib
 import os
 import random
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from appliance.adapters.sensors import make_sensor
 from appliance.adapters.systemd import make_service_manager
 from appliance.board import Board
 from appliance.commands import Commands
-from appliance.config import BackendName, ChannelConfig, Config, ModelConfig, SensorConfig
+from appliance.config import BackendName, ChannelConfig, Config, ModelConfig, OutboxConfig, SensorConfig
 from appliance.core import wire
 from appliance.core.backoff import Backoff
 from appliance.core.discovery import ChannelCard, discovery
@@ -31,12 +33,16 @@ from appliance.frames import Ahead, Frames, InTurn, measured
 from appliance.inference import Inference
 from appliance.log import FaultLog, get
 from appliance.loop import Channel, Edges, Limits
-from appliance.outbox import Outbox
+from appliance.outbox import Outbox, UnavailableError
 from appliance.ports import Backend, Clock, Responder, Sensor, SensorContext, ServiceManager
 from appliance.publisher import Publisher
 from appliance.sensing import Sensing
 from appliance.supervise import Crew, Supervisor
 
+VOLATILE_BYTES_MAX = 16_000_000
+"""What alerts may take of the memory while the disk cannot be used."""
+RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"
+"""Set by systemd when the unit has RuntimeDirectory=."""
 STATE_DIRECTORY = "STATE_DIRECTORY"
 """Set by systemd when the unit has StateDirectory=; takes the place of node.state_dir."""
 
@@ -80,6 +86,12 @@ def state_dir(config: Config) -> Path:
     return Path(given) if given else config.node.state_dir
 
 
+def _memory_folder() -> str | None:
+    """A folder that is in memory: systemd's RuntimeDirectory=, or any Linux's shared memory."""
+    given = os.environ.get(RUNTIME_DIRECTORY, "").partition(":")[0]
+    return given or next((folder for folder in ("/dev/shm",) if os.access(folder, os.W_OK)), None)  # noqa: S108 - mkdtemp
+
+
 class Wiring:
     """The shared edges, and how a channel is made of them. Opens nothing until ``appliance``."""
 
@@ -93,6 +105,7 @@ class Wiring:
         self._meter = PrometheusMeter(self._clock)
         self._faults = FaultLog(get("appliance"), self._clock.monotonic_s)
         self._stop = Event()
+        self._volatile = False
         self._identity = _identity(config, self._folder, self._clock)
         self._link = PahoLink(
             config.mqtt,
@@ -123,6 +136,7 @@ class Wiring:
             identity=self._identity,
             housekeep=self._system_clock.record_floor,
             outbox_limits=self._config.outbox,
+            outbox_volatile=self._volatile,
             stop=self._stop,
         )
         self._serve_metrics()
@@ -198,10 +212,26 @@ class Wiring:
         return inference
 
     def _outbox(self) -> Outbox:
-        """Open the outbox; adding to it wakes the publisher."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Open the outbox; adding to it wakes the publisher.
+
+        A disk that is full, read-only or dead must not keep the device from deciding: then alerts wait in memory.
+        """
         limits = self._config.outbox
-        outbox = Outbox(self._folder / limits.file, limits, self._clock, self._meter, on_add=self._link.wake)
+        try:
+            with contextlib.suppress(FileExistsError):
+                self._folder.mkdir(parents=True)
+            return self._opened(self._folder / limits.file, limits)
+        except (UnavailableError, OSError) as error:
+            self._volatile = True
+            get("appliance").error("outbox is in memory until the next start", reason=str(error))
+        folder = Path(tempfile.mkdtemp(prefix="appliance-", dir=_memory_folder()))
+        bounded = limits.model_copy(update={"size_bytes_max": min(limits.size_bytes_max, VOLATILE_BYTES_MAX)})
+        # Numbers of this boot that the disk may hold are left behind by counting from the milliseconds of its uptime.
+        return self._opened(folder / limits.file, bounded, first_seq=round(self._clock.monotonic_s() * 1e3))
+
+    def _opened(self, file: Path, limits: OutboxConfig, first_seq: int = 1) -> Outbox:
+        """Open an outbox. Raises OutboxError."""
+        outbox = Outbox(file, limits, self._clock, self._meter, on_add=self._link.wake, first_seq=first_seq)
         outbox.open()
         return outbox
 

@@ -69,6 +69,8 @@ class OutboxHealth:
     """Messages the broker refused for good, kept."""
     unstored: int
     """Alerts that neither disk nor memory would take: lost."""
+    volatile: bool = False
+    """The disk could not be used at the start: all that waits is in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ _NODE_RULES: tuple[tuple[Callable[[_Node], bool], Level, str], ...] = (
     (lambda node: node.outbox.dropped > node.before.dropped, Level.DEGRADED, "outbox is full and drops messages"),
     (lambda node: node.outbox.dead_letters > node.before.dead_letters, Level.DEGRADED, "broker refuses messages"),
     (lambda node: node.outbox.in_memory > 0, Level.DEGRADED, "outbox is in memory: the disk takes nothing"),
+    (lambda node: node.outbox.volatile, Level.DEGRADED, "outbox is in memory until the next start: check the disk"),
     (lambda node: _filling(node.outbox), Level.DEGRADED, "outbox is filling up"),
     (lambda node: not node.broker_connected, Level.DEGRADED, "broker not connected"),
 )

@@ -20,7 +20,8 @@ What it promises, and why it can:
   are kept as ``<file>.corrupt-<n>``.
 """
 
+from appliance.outbox.errors import UnavailableError
 from appliance.outbox.outbox import Outbox
 from appliance.outbox.row import DeadLetter, Depth, Waiting
 
-__all__ = ["DeadLetter", "Depth", "Outbox", "Waiting"]
+__all__ = ["DeadLetter", "Depth", "Outbox", "UnavailableError", "Waiting"]

@@ -69,7 +69,7 @@ class Disk:
         return self._claim is not None
 
     def open(self) -> None:
-        """Claim and open the file, repairing it when it is damaged. Raises OutboxError."""
+        """Claim and open the file, repairing it when it is damaged. Raises OutboxError, UnavailableError among them."""
         assert self._claim is None, "open already"
         try:
             self._claim = claim(self._file)
@@ -82,7 +82,7 @@ class Disk:
         except OutboxError as error:
             self.close()
             msg = f"{self._file}: {error}"
-            raise OutboxError(msg) from error
+            raise type(error)(msg) from error
 
     def close(self) -> None:
         """Let the file go. Idempotent; never raises."""

@@ -1,4 +1,4 @@
-"""The two ways in which the disk fails, one for each reaction. Both stay inside this package."""
+"""The two ways in which the disk fails, one for each reaction. Only the first is seen outside, and only at ``open``."""
 
 import sqlite3
 from collections.abc import Iterator

@@ -35,10 +35,18 @@ class Outbox:
         clock: for ages and retries.
         meter: gets ``edge_spool_*`` and ``edge_disk_written_bytes_total``.
         on_add: called after each addition, on the thread that added; must not block.
+        first_seq: the first alert's number, where the file does not know a later one.
     """
 
     def __init__(
-        self, file: Path, limits: OutboxConfig, clock: Clock, meter: Meter, *, on_add: Callable[[], None] = _nothing
+        self,
+        file: Path,
+        limits: OutboxConfig,
+        clock: Clock,
+        meter: Meter,
+        *,
+        on_add: Callable[[], None] = _nothing,
+        first_seq: int = 1,
     ) -> None:
         self._limits = limits
         self._clock = clock
@@ -52,7 +60,7 @@ class Outbox:
         """Stored messages that are acknowledged and not yet deleted."""
         self._attempts = (0, 0)
         """A message, and its failed attempts that the disk would not take."""
-        self._seq = self._last_id = 0
+        self._seq, self._last_id = first_seq - 1, 0
         self._oldest: tuple[str, float] | None = None
         self._dropped: dict[str, int] = {}
 
@@ -60,10 +68,11 @@ class Outbox:
         """Get ready; a damaged file is set aside first. Unless it is, the backlog's size does not matter.
 
         Raises:
-            OutboxError: another process uses the file, or the disk cannot be used.
+            UnavailableError: the disk cannot be used now.
+            OutboxError: another process uses the file.
         """
         self._disk.open()
-        self._seq, self._last_id = self._disk.totals.seq, self._disk.totals.last_id
+        self._seq, self._last_id = max(self._seq, self._disk.totals.seq), self._disk.totals.last_id
         self._look_for_oldest()
         self._report()
 

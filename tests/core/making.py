@@ -129,7 +129,7 @@ def make_channel_health(channel: str = "gate", **changes: object) -> ChannelHeal
 
 def make_outbox_health(**changes: int) -> OutboxHealth:
     """An empty one with room for 100 rows and 10,000 bytes, but for ``changes``."""
-    values = {
+    values: dict[str, int] = {
         "rows": 0,
         "rows_max": 100,
         "size_bytes": 0,
@@ -138,8 +138,10 @@ def make_outbox_health(**changes: int) -> OutboxHealth:
         "dropped": 0,
         "dead_letters": 0,
         "unstored": 0,
+        "volatile": False,
     }
-    return OutboxHealth(**(values | changes))
+    values |= changes
+    return OutboxHealth(**{**values, "volatile": bool(values["volatile"])})  # type: ignore[arg-type] # bool is an int
 
 
 def keys_of(message: Message) -> Mapping[str, object]:

@@ -149,6 +149,7 @@ class Site:
             identity=IDENTITY,
             housekeep=self._tick,
             outbox_limits=OutboxConfig(),
+            outbox_volatile=False,
             stop=self._working,
         )
 
