@@ -179,7 +179,7 @@ def test_credentials_of_a_url_are_hidden_and_nothing_else(source: str, shown: st
     assert hide_credentials(source) == shown
 
 
-@example(user="admin", password="two\nlines")
+@example("admin", "two\nlines")
 @given(user=st.text(min_size=1), password=st.text())
 def test_no_password_is_too_strange_to_be_hidden(user: str, password: str) -> None:
     assert hide_credentials(f"rtsp://{user}:{password}@camera/stream") == "rtsp://***@camera/stream"

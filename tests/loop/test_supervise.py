@@ -314,6 +314,7 @@ def test_status_is_told_on_its_interval_to_subscribers_and_to_the_service_manage
     site.until(lambda: site.statuses() and site.statuses()[-1]["overall"] == "ok")
     told = len(site.service.lines)
     site.pass_time(3 * STATUS_INTERVAL_S)
+    eventually(lambda: len(site.service.lines) - told >= 3)  # the tick that just began may go on
     assert len(site.service.lines) - told == 3
     assert site.service.lines[-1].startswith("ok: 1 of 1 channels work")
     eventually(lambda: len(site.statuses()) == len(site.service.lines))
@@ -325,7 +326,8 @@ def test_numbers_are_told_on_their_interval_and_kept_while_there_is_no_broker(si
     site.broker.script.absent = True
     site.start()
     site.pass_time(2 * METRICS_INTERVAL_S)
-    kept = site.outbox.next_batch(0, 10)
+    kept = eventually(lambda: len(batch := site.outbox.next_batch(0, 10)) >= 3 and batch)  # the tick may go on
+    assert kept
     assert [waiting.topic for waiting in kept] == [f"{IDENTITY.metrics_topic}/history"] * 3
     site.broker.script.absent = False
     site.until(lambda: site.outbox.depth().rows == 0)
