@@ -10,8 +10,8 @@ from threading import Barrier, Lock, Thread
 
 import pytest
 
+from appliance.bench.disk import cost
 from appliance.outbox import Waiting
-from appliance.outbox.cost import measure
 from appliance.outbox.database import connect, create
 from appliance.outbox.disk import RETRY_INTERVAL_S
 from appliance.outbox.sync import WAL_BLOCKING_BYTES, WAL_BYTES_MAX, WAL_CHECKPOINT_BYTES, Syncer
@@ -112,9 +112,9 @@ def test_a_log_that_nobody_syncs_does_not_grow_for_ever(made: Bench) -> None:
 
 def test_a_thousand_alerts_cost_the_card_a_bounded_number_of_bytes(tmp_path: Path) -> None:
     clock = ManualClock()
-    cost = measure(tmp_path, clock, RecordingMeter(), alerts=200, tick=lambda: clock.advance(1.0))
-    assert 200 * 700 < cost.outbox_bytes < 200 * 5000
-    assert cost.kernel_bytes is None or cost.kernel_bytes < 200 * 6000
+    spent = cost(tmp_path, clock, RecordingMeter(), alerts=200, tick=lambda: clock.advance(1.0))
+    assert 200 * 700 < spent.outbox_bytes < 200 * 5000
+    assert spent.kernel_bytes is None or spent.kernel_bytes < 200 * 6000
 
 
 def _opening_reads(rows: int, folder: Path) -> tuple[int, int]:
