@@ -124,14 +124,19 @@ def test_two_appliances_on_one_state_directory_are_one_too_many(tmp_path: Path) 
         """The first one let go."""
 
 
-def test_a_metrics_port_that_is_taken_is_a_wrong_configuration(tmp_path: Path) -> None:
+def test_a_metrics_port_that_is_taken_is_told_and_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     port = free_port()
     health = {"metrics_port": port}
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
-    with built(config(first, health=health)), pytest.raises(ConfigError, match=str(port)):
-        build(config(second, health=health))
+    with built(config(first, health=health)), built(config(second, health=health)):
+        """Both are there."""
+    told = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    [reason] = [each["reason"] for each in told if each["event"] == "metrics are not served"]
+    assert f"127.0.0.1:{port} cannot be had" in reason
 
 
 def test_each_start_gives_its_events_other_ids(tmp_path: Path) -> None:

@@ -1,42 +1,31 @@
 """The benches run and say what they measured; what they measure on this machine is nobody's test."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import cli
 from appliance.bench import MEASUREMENTS
 from appliance.bench.figure import Figure, at_least, at_most, quantile
+from tests.command import Command
 
 REACHED, MISSED, WRONG = 0, 1, 78
-Bench = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def bench(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
-    """``appliance bench`` in this process: words in; exit code, stdout and stderr out."""
-    monkeypatch.chdir(tmp_path)  # the disk bench writes where it stands
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["appliance", "bench", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+def appliance(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """The command, in this process and in an empty folder: the disk bench writes where it stands."""
+    monkeypatch.chdir(tmp_path)
+    return Command(capfd, monkeypatch)
 
 
-def test_one_measurement_is_told_as_a_table_and_as_json(bench: Bench, tmp_path: Path) -> None:
+def test_one_measurement_is_told_as_a_table_and_as_json(appliance: Command, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    code, out, _ = bench("--only", "disk", "--json", file)
-    assert code in {REACHED, MISSED}
-    assert "disk_bytes_per_1000_alerts" in out
+    ended = appliance("bench", "--only", "disk", "--json", file)
+    assert ended.code in {REACHED, MISSED}
+    assert "disk_bytes_per_1000_alerts" in ended.out
     told = json.loads(file.read_text())
     assert set(told) == {"version", "machine", "figures"}
     figure = told["figures"]["disk_bytes_per_1000_alerts"]
@@ -47,16 +36,16 @@ def test_one_measurement_is_told_as_a_table_and_as_json(bench: Bench, tmp_path: 
     assert list(tmp_path.iterdir()) == [file], "nothing is left behind"
 
 
-def test_an_unknown_measurement_is_78_and_names_those_there_are(bench: Bench) -> None:
-    code, out, err = bench("--only", "disk", "--only", "dizk")
-    assert (code, out) == (WRONG, "")
-    assert err == f"appliance: --only dizk: no such measurement; there are {', '.join(MEASUREMENTS)}\n"
+def test_an_unknown_measurement_is_78_and_names_those_there_are(appliance: Command) -> None:
+    ended = appliance("bench", "--only", "disk", "--only", "dizk")
+    assert (ended.code, ended.out) == (WRONG, "")
+    assert ended.message() == f"appliance: --only dizk: no such measurement; there are {', '.join(MEASUREMENTS)}"
 
 
 @pytest.mark.parametrize("name", MEASUREMENTS)
-def test_the_help_says_what_each_measurement_is(bench: Bench, name: str) -> None:
-    _, out, _ = bench("--help")
-    assert f"{name}: " in " ".join(out.split())
+def test_the_help_says_what_each_measurement_is(appliance: Command, name: str) -> None:
+    told = appliance("bench", "--help").out
+    assert f"{name}: " in " ".join(told.split())
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))

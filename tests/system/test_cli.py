@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ import tomli_w
 
 from appliance import __version__, cli
 from appliance import config as configuration
+from tests.command import Command, Ended
 from tests.model_folders import CARD, MODELS, PERSON, TINY, VIBRATION
 
 ROOT = Path(__file__).parents[2]
@@ -36,37 +35,10 @@ COMMANDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def message(self) -> str:
-        """The one message of a command that failed on purpose: one line, no traceback, nothing beside it."""
-        assert "Traceback" not in self.err
-        [line] = [line for line in self.err.splitlines() if not line.startswith("INFO: ")]  # TFLite says hello
-        return line
-
-
-Command = Callable[..., Ended]
-
-
 @pytest.fixture
 def appliance(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The ``appliance`` command, in this process: words in, exit code and texts out."""
-
-    def run(*words: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["appliance", *map(str, words)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run
+    """The command, in this process."""
+    return Command(capfd, monkeypatch)
 
 
 def as_process(*words: object) -> Ended:
