@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import pairwise, repeat
 from pathlib import Path
 from threading import Event, Thread
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -232,6 +233,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
+def threads_of_a_site() -> list[str]:
+    """Threads that a supervisor started and that live."""
+    return [
+        each.name for each in enumerate_threads() if each.name.partition("-")[0] in {"channel", "probe", "publisher"}
+    ]
+
+
 @contextmanager
 def closing(site: Site) -> Iterator[Site]:
     try:
@@ -239,6 +247,7 @@ def closing(site: Site) -> Iterator[Site]:
     finally:
         if site.is_running:
             site.stop()
+        site.until(lambda: not threads_of_a_site())  # or one would wait for this clock in somebody else's test
         for bench in site.channels:
             bench.outbox.close()
 
