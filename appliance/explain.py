@@ -11,14 +11,10 @@ from pydantic.fields import FieldInfo
 from rich.markup import escape
 from rich.table import Table
 
-from appliance.adapters.backends import make_backend
 from appliance.adapters.model_folder import read_model
+from appliance.compose import prove_folder
 from appliance.config import Config, ModelConfig
-from appliance.core.golden import GoldenReport
 from appliance.core.model import Model, TensorSpec
-from appliance.errors import BackendError, ModelError
-from appliance.inference import prove
-from appliance.ports import Backend
 from appliance.schema import hide_credentials
 
 
@@ -133,18 +129,5 @@ def _tensor(spec: TensorSpec) -> str:
 
 def proof(folder: Path) -> str:
     """Prove a model folder on this device's CPU; returns what was shown. Raises ModelError, BackendError."""
-    model = read_model(folder)
-    backend = make_backend("cpu", ModelConfig(folder=folder))
-    try:
-        backend.open(model)
-        return f"{folder}: sound. Digests and tensors agree; {_proven(backend, model)}"
-    finally:
-        backend.close()
-
-
-def _proven(backend: Backend, model: Model) -> GoldenReport:
-    """Prove a model on an open backend. Raises ModelError: the folder is on trial here, and not the hardware."""
-    try:
-        return prove(backend, model)
-    except BackendError as error:
-        raise ModelError(str(error)) from error
+    report = prove_folder(read_model(folder), ModelConfig(folder=folder))
+    return f"{folder}: sound. Digests and tensors agree; {report}"

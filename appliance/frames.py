@@ -176,7 +176,7 @@ class Ahead:
     def _hand_over(self, outcome: Taken | BaseException) -> None:
         """Let ``outcome`` wait for the loop, in the place of an older one where that is right."""
         with self._changed:
-            if self._newest_only and isinstance(self._waiting, Taken):
+            if self._newest_only and isinstance(self._waiting, Taken) and isinstance(outcome, Taken):
                 self._meter.count("edge_frames_dropped_total", channel=self._channel, reason="superseded")
             else:
                 self._changed.wait_for(lambda: self._waiting is None or self._closed.is_set())

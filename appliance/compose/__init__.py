@@ -6,10 +6,15 @@ from pathlib import Path
 
 import cv2
 
+from appliance.adapters.backends import make_backend
 from appliance.compose.wiring import STATE_DIRECTORY, Appliance, Parts, Wiring, read_models, state_dir
-from appliance.config import Config
-from appliance.errors import Idle, SensorError
+from appliance.config import Config, ModelConfig
+from appliance.core.golden import GoldenReport
+from appliance.core.model import Model
+from appliance.errors import BackendError, Idle, ModelError, SensorError
 from appliance.fit import check_fit
+from appliance.inference import prove
+from appliance.ports import Backend
 
 SWITCH_INTERVAL_S = 0.001
 """How long a thread may hold the interpreter while another waits; Python's own 5 ms is too long for an alert."""
@@ -30,8 +35,35 @@ def build(config: Config, *, file: Path | None = None, parts: Parts | None = Non
 
 
 def check(config: Config, *, file: Path) -> None:
-    """Check what ``build`` would, without running anything. Raises ConfigError or ModelError."""
-    check_fit(config, read_models(config), str(file))
+    """Check what ``build`` would, without running a channel or writing anything.
+
+    Raises ConfigError, ModelError; BackendError when no TFLite runtime is installed.
+    """
+    models = read_models(config)
+    check_fit(config, models, str(file))
+    for key, model in models.items():
+        prove_folder(model, config.models[key])
+
+
+def prove_folder(model: Model, config: ModelConfig) -> GoldenReport:
+    """Hold a model's file against its description and its golden vectors, on this device's CPU.
+
+    Raises ModelError: the folder is on trial here, not the hardware. Raises BackendError when there is no runtime.
+    """
+    backend = make_backend("cpu", config)
+    try:
+        backend.open(model)
+        return _proven(backend, model)
+    finally:
+        backend.close()
+
+
+def _proven(backend: Backend, model: Model) -> GoldenReport:
+    """Prove a model on an open backend. Raises ModelError."""
+    try:
+        return prove(backend, model)
+    except BackendError as error:
+        raise ModelError(str(error)) from error
 
 
 def try_sensors(config: Config, *, parts: Parts | None = None) -> Iterator[tuple[str, str]]:
@@ -53,4 +85,4 @@ def try_sensors(config: Config, *, parts: Parts | None = None) -> Iterator[tuple
         yield name, seen
 
 
-__all__ = ["STATE_DIRECTORY", "Appliance", "Parts", "build", "check", "state_dir", "try_sensors"]
+__all__ = ["STATE_DIRECTORY", "Appliance", "Parts", "build", "check", "prove_folder", "state_dir", "try_sensors"]

@@ -27,7 +27,7 @@ METRICS_INTERVAL_S = 1.0
 """The view shows latencies as the metrics topic tells them, so the topic is livelier than on a device."""
 STOP_TIMEOUT_S = 10.0
 DELIVERED, NOT_DELIVERED = 0, 1
-"""Exit codes: at least one alert made the round trip, or none did."""
+"""Exit codes: at least one alert made the round trip, or none did in the time given."""
 
 
 def run(*, seconds: float | None, console: Console) -> int:
@@ -47,10 +47,11 @@ def run(*, seconds: float | None, console: Console) -> int:
         for channel in appliance.channels:
             channel.watch = view.watch
         try:
-            _watch(appliance, view, seconds=seconds, console=console)
+            code = _watch(appliance, view, seconds=seconds, console=console)
         finally:
             listener.stop()
-        return _conclude(appliance, listener, console)
+        delivered = _conclude(appliance, listener, console)
+        return code or (NOT_DELIVERED if seconds is not None and not delivered else DELIVERED)
 
 
 @contextlib.contextmanager
@@ -87,10 +88,11 @@ def _subscribe_line(port: int, root: str) -> str:
     return f".venv/bin/amqtt_sub --url mqtt://127.0.0.1:{port} -t '{root}/#'"
 
 
-def _watch(appliance: Appliance, view: View, *, seconds: float | None, console: Console) -> None:
-    """Run the appliance in the background and draw it until time, Ctrl-C, or its own end."""
+def _watch(appliance: Appliance, view: View, *, seconds: float | None, console: Console) -> int:
+    """Run the appliance in the background and draw it until time, Ctrl-C, or its own end; return its exit code."""
     stop = Event()
-    worker = Thread(target=appliance.run, args=(stop,), name="appliance", daemon=True)
+    codes: list[int] = []
+    worker = Thread(target=lambda: codes.append(appliance.run(stop)), name="appliance", daemon=True)
     worker.start()
     deadline_s = None if seconds is None else appliance.clock.monotonic_s() + seconds
     try:
@@ -105,6 +107,7 @@ def _watch(appliance: Appliance, view: View, *, seconds: float | None, console: 
         stop.set()
         with contextlib.suppress(KeyboardInterrupt):
             worker.join(STOP_TIMEOUT_S)
+    return next(iter(codes), 0)
 
 
 def _until(deadline_s: float | None, appliance: Appliance, worker: Thread, *, at_most_s: float | None = None) -> bool:
@@ -121,15 +124,14 @@ def _until(deadline_s: float | None, appliance: Appliance, worker: Thread, *, at
     return True
 
 
-def _conclude(appliance: Appliance, listener: Listener, console: Console) -> int:
-    """Say what happened."""
+def _conclude(appliance: Appliance, listener: Listener, console: Console) -> bool:
+    """Say what happened; return whether an alert made the round trip."""
     published = sum(channel.progress.alerts for channel in appliance.channels)
     decisions = sum(channel.progress.decisions for channel in appliance.channels)
     console.print(
         f"{decisions} decisions, {published} alerts published, {listener.count} received back over the broker",
         soft_wrap=True,
     )
-    if listener.count:
-        return DELIVERED
-    console.print("no alert made the round trip", style="bold red")
-    return NOT_DELIVERED
+    if not listener.count:
+        console.print("no alert made the round trip", style="bold red")
+    return listener.count > 0

@@ -132,6 +132,31 @@ def test_a_newer_picture_takes_the_place_of_one_that_waits() -> None:
         assert taken(frames) == shown - 1
 
 
+def test_the_end_of_a_recording_does_not_take_the_place_of_its_last_picture() -> None:
+    ended = Event()
+
+    def scripted() -> Iterable[Step]:
+        yield Show(picture(1))
+        yield Show(picture(2))
+        ended.set()
+
+    with ahead(Newest(scripted(), CLOCK)) as frames:
+        seen = taken(frames)
+        eventually(ended.is_set)
+        assert seen == 2 or taken(frames) == 2
+        with pytest.raises(EndOfRecording):
+            frames.take()
+
+
+def test_a_fault_waits_until_the_picture_before_it_is_taken() -> None:
+    with ahead(Newest([Show(picture(1)), Show(picture(2)), Lose()], CLOCK)) as frames:
+        seen = taken(frames)
+        while seen != 2:
+            seen = taken(frames)
+        with pytest.raises(SensorError):
+            frames.take()
+
+
 @pytest.mark.parametrize(
     ("steps", "error"), [([Stall()], SensorError), ([Lose()], SensorError), ([Rest()], Idle), ([End()], EndOfRecording)]
 )

@@ -77,7 +77,7 @@ def jump(event: dict[str, Any], utc: datetime) -> timedelta:
 def is_told(ts: str | None, captured_utc: datetime | None) -> bool:
     """Whether ``ts`` is the time of capture, a little before the (standing) clock of this test; or rightly missing."""
     if ts is None or captured_utc is None:
-        return ts is captured_utc
+        return ts is None and captured_utc is None
     return timedelta(0) <= captured_utc - datetime.fromisoformat(ts) < timedelta(seconds=MOMENT_S)
 
 
