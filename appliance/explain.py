@@ -9,7 +9,7 @@ import tomli_w
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from appliance.adapters.model_folder import read_model
 from appliance.compose import prove_folder
@@ -34,7 +34,8 @@ def _without_credentials(value: Any) -> Any:  # noqa: ANN401 - any value of a TO
 
 def keys_table() -> Table:
     """Every key of the configuration: path, type, bounds, default, meaning."""
-    table = Table("key", "value", "default", "meaning", title="keys of the configuration", title_justify="left")
+    columns = [Column(name, overflow="fold") for name in ("key", "value", "default", "meaning")]
+    table = Table(*columns, title="keys of the configuration", title_justify="left")
     for path, field in _keys(Config, ""):
         default = "required" if field.is_required() else _shown(field)
         meaning = " ".join((field.description or "").replace("``", "").split())

@@ -89,9 +89,7 @@ class Channel:
         self.watch: Callable[[Frame | None, Decision], None] | None = None
         """Called with each decision on the loop's thread, when set: for benches and the demo's picture."""
         self._frames = frames
-        self._responder = responder
-        self._model = model
-        self._inference = inference
+        self._responder, self._model, self._inference = responder, model, inference
         self._policy = policy
         self._policy_state: PolicyState = start(policy, event_prefix)
         self._limits = limits
@@ -113,6 +111,7 @@ class Channel:
             self.progress.finished = True
         finally:
             self._frames.close()
+            self._retire()
 
     def step(self) -> Decision | None:
         """Judge one frame. Returns None only when there was nothing to judge and nothing wrong.
@@ -249,6 +248,11 @@ class Channel:
         self._availability(online=False)
         self._faults.failed(f"{self.name}:sensor", str(error))
 
+    def _retire(self) -> None:
+        """Leave no retained state behind that reads as if somebody still looked."""
+        self._availability(online=False)
+        self._show(self._undecided(OutcomeState.NO_RESULT, "stopped", None))
+
     def _availability(self, *, online: bool) -> None:
         """Tell dashboards when the channel comes or goes."""
         if online is not self._online:
@@ -265,14 +269,12 @@ class Channel:
 
     def _provenance(self, result: InferenceResult | None) -> Provenance:
         """Who judged, or that nobody did."""
-        if result is None:
-            return Provenance(self._model.name, self._model.version, backend="", degraded=True)
-        return Provenance(self._model.name, self._model.version, result.backend, result.degraded)
+        backend, degraded = ("", True) if result is None else (result.backend, result.degraded)
+        return Provenance(self._model.name, self._model.version, backend, degraded)
 
     def health(self) -> ChannelHealth:
         """What the supervisor reports of this channel. Called from its thread."""
-        progress = self.progress
-        decision = progress.last_decision
+        progress, decision = self.progress, self.progress.last_decision
         return ChannelHealth(
             channel=self.name,
             sensor_ok=progress.sensor_ok,

@@ -96,6 +96,9 @@ class Supervisor:
 
     def close(self) -> None:
         """Let go of what was opened before ``run``; called by it at its end."""
+        waiting = self._crew.outbox.depth().rows
+        if self._crew.outbox_volatile and waiting:
+            _log.error("messages lost with the memory they waited in", messages=waiting)
         self._crew.outbox.close()
         for inference in self._crew.inferences:
             inference.close()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,18 +67,26 @@ class Appliance:
     meter: PrometheusMeter
     identity: wire.Identity
     supervisor: Supervisor
+    volatile_folder: Path | None
+    """Where the outbox is while the disk cannot be used; removed at the end."""
 
     def run(self, stop: Event) -> int:
         """Run until ``stop`` is set or every recording has ended. Returns the process's exit code."""
         try:
             return self.supervisor.run(stop)
         finally:
-            self.meter.close()
+            self._let_go()
 
     def close(self) -> None:
         """Let go of what ``build`` opened, when ``run`` was not called."""
         self.supervisor.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Free the metrics' port, and the memory that an outbox was in."""
         self.meter.close()
+        if self.volatile_folder is not None:
+            shutil.rmtree(self.volatile_folder, ignore_errors=True)
 
 
 def state_dir(config: Config) -> Path:
@@ -96,16 +105,14 @@ class Wiring:
     """The shared edges, and how a channel is made of them. Opens nothing until ``appliance``."""
 
     def __init__(self, config: Config, models: dict[str, Model], parts: Parts) -> None:
-        self._config = config
-        self._models = models
-        self._parts = parts
+        self._config, self._models, self._parts = config, models, parts
         self._folder = state_dir(config)
         self._system_clock = SystemClock(self._folder)
         self._clock: Clock = parts.clock or self._system_clock
         self._meter = PrometheusMeter(self._clock)
         self._faults = FaultLog(get("appliance"), self._clock.monotonic_s)
         self._stop = Event()
-        self._volatile = False
+        self._volatile_folder: Path | None = None
         self._identity = _identity(config, self._folder, self._clock)
         self._link = PahoLink(
             config.mqtt,
@@ -136,11 +143,12 @@ class Wiring:
             identity=self._identity,
             housekeep=self._system_clock.record_floor,
             outbox_limits=self._config.outbox,
-            outbox_volatile=self._volatile,
+            outbox_volatile=self._volatile_folder is not None,
             stop=self._stop,
         )
         self._serve_metrics()
-        return Appliance(channels, self._clock, self._meter, self._identity, Supervisor(crew, self._config.health))
+        supervisor = Supervisor(crew, self._config.health)
+        return Appliance(channels, self._clock, self._meter, self._identity, supervisor, self._volatile_folder)
 
     def sensor(self, name: str, channel: ChannelConfig) -> Sensor:
         """Make a channel's sensor; it opens nothing."""
@@ -176,7 +184,7 @@ class Wiring:
             policy=Policy(name, _rules(channel)),
             limits=Limits(channel.frame_age_max_s, channel.state_interval_s),
             edges=edges,
-            event_prefix=_event_prefix(self._clock),
+            event_prefix=f"{self._clock.boot_id[:8]}-{round(self._clock.monotonic_s() * 1e3):x}",
         )
 
     def _frames(self, name: str, channel: ChannelConfig, sensor: Sensor, sensing: Sensing) -> Frames:
@@ -222,9 +230,8 @@ class Wiring:
                 self._folder.mkdir(parents=True)
             return self._opened(self._folder / limits.file, limits)
         except (UnavailableError, OSError) as error:
-            self._volatile = True
             get("appliance").error("outbox is in memory until the next start", reason=str(error))
-        folder = Path(tempfile.mkdtemp(prefix="appliance-", dir=_memory_folder()))
+        folder = self._volatile_folder = Path(tempfile.mkdtemp(prefix="appliance-", dir=_memory_folder()))
         bounded = limits.model_copy(update={"size_bytes_max": min(limits.size_bytes_max, VOLATILE_BYTES_MAX)})
         # Numbers of this boot that the disk may hold are left behind by counting from the milliseconds of its uptime.
         return self._opened(folder / limits.file, bounded, first_seq=round(self._clock.monotonic_s() * 1e3))
@@ -285,11 +292,6 @@ def _identity(config: Config, folder: Path, clock: Clock) -> wire.Identity:
         hardware=hardware(),
         discovery_prefix=config.mqtt.discovery_prefix,
     )
-
-
-def _event_prefix(clock: Clock) -> str:
-    """Different at each start of the process: the boot, and when in it we started."""
-    return f"{clock.boot_id[:8]}-{round(clock.monotonic_s() * 1e3):x}"
 
 
 def _rules(channel: ChannelConfig) -> tuple[Rule, ...]:

@@ -54,3 +54,16 @@ def test_a_clean_stop_says_offline_itself_before_it_disconnects_and_exits_0_in_t
         early.until(AVAILABILITY, "offline")
     assert not device.log("left behind")
     assert device.log("stopped")
+
+
+def test_after_a_clean_stop_no_retained_state_reads_as_if_somebody_still_looked(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    made = config(tmp_path, mosquitto.port, {"gate": lamp(tmp_path / "lamp.npz")})
+    with mosquitto_sub(tmp_path, mosquitto, "live") as live, Device(tmp_path, made) as device:
+        live.until(f"{BASE}/gate/state")
+        assert device.end() == 0
+    with mosquitto_sub(tmp_path, mosquitto, "late") as late:
+        [state] = late.until(f"{BASE}/gate/state")
+        assert (state.json["red"], state.json["outcome"], state.json["reason"]) == (None, "unknown", "stopped")
+        assert late.until(f"{BASE}/gate/availability")[-1].payload == "offline"
