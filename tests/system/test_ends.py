@@ -62,7 +62,7 @@ def test_after_a_clean_stop_no_retained_state_reads_as_if_somebody_still_looked(
     made = config(tmp_path, mosquitto.port, {"gate": lamp(tmp_path / "lamp.npz")})
     with mosquitto_sub(tmp_path, mosquitto, "live") as live, Device(tmp_path, made) as device:
         live.until(f"{BASE}/gate/state")
-        assert device.end() == 0
+        assert device.end(signal.SIGTERM) == 0
     with mosquitto_sub(tmp_path, mosquitto, "late") as late:
         [state] = late.until(f"{BASE}/gate/state")
         assert (state.json["red"], state.json["outcome"], state.json["reason"]) == (None, "unknown", "stopped")
