@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from appliance.errors import ForgeError
-from appliance.forge.process import Progress, run, silent
+from appliance.forge.process import Tell, run, silent
 
 INSTALL_TIMEOUT_S = 2400.0
 """The largest set is about 1 GB to fetch: 40 minutes are enough at 0.5 MB/s."""
@@ -46,7 +46,7 @@ class Environment:
         timeout_s: float,
         cwd: Path | None = None,
         variables: Mapping[str, str] | None = None,
-        progress: Progress = silent,
+        tell: Tell = silent,
     ) -> str:
         """Run ``python -I`` with these arguments, isolated from the caller's modules and site packages.
 
@@ -55,7 +55,7 @@ class Environment:
             timeout_s: after this the process and its children are killed.
             cwd: where it runs.
             variables: set for it in addition to this process's own.
-            progress: is told each line it prints, as it comes.
+            tell: is told each line it prints, as it comes.
 
         Returns:
             The last lines it printed.
@@ -64,7 +64,7 @@ class Environment:
             ForgeError: it failed or took too long; the message holds its last words.
         """
         command = [str(self.python), "-I", *arguments]
-        return run(command, timeout_s=timeout_s, cwd=cwd, variables=variables, progress=progress)
+        return run(command, timeout_s=timeout_s, cwd=cwd, variables=variables, tell=tell)
 
     def versions(self, distributions: Sequence[str]) -> dict[str, str]:
         """Tell which of these distributions are installed in it, and in which version."""
@@ -97,7 +97,7 @@ def environment(
     python: str = "3.11",
     *,
     cache: Path | None = None,
-    progress: Progress = silent,
+    tell: Tell = silent,
     timeout_s: float = INSTALL_TIMEOUT_S,
     find: Find = shutil.which,
 ) -> Environment:
@@ -108,7 +108,7 @@ def environment(
         requirements: one an entry, pinned (``numpy==1.26.4``), as ``pinned`` gives them.
         python: the version it needs.
         cache: the folder of all environments; by default the user's cache folder.
-        progress: is told what is being done, a line at a time.
+        tell: is told what is being done, a line at a time.
         timeout_s: for making it, all in all.
         find: how ``uv`` and ``python3.11`` are looked for.
 
@@ -119,25 +119,25 @@ def environment(
     made = Environment(name, folder / "bin" / "python")
     if _is_whole(folder):
         return made
-    with _locked(folder, timeout_s=LOCK_TIMEOUT_S, progress=progress):
+    with _locked(folder, timeout_s=LOCK_TIMEOUT_S, tell=tell):
         if not _is_whole(folder):  # unless another process made it meanwhile
-            progress(f"making the environment {name} with {len(requirements)} packages in {folder} (once)")
+            tell(f"making the environment {name} with {len(requirements)} packages in {folder} (once)")
             try:
-                _make(folder, requirements, python, progress=progress, timeout_s=timeout_s, find=find)
+                _make(folder, requirements, python, tell=tell, timeout_s=timeout_s, find=find)
             except (ForgeError, OSError) as error:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise ForgeError(_advice(name, requirements, error)) from error
     return made
 
 
-def existing(name: str, folder: Path, requirements: Sequence[str], *, progress: Progress = silent) -> Environment:
+def existing(name: str, folder: Path, requirements: Sequence[str], *, tell: Tell = silent) -> Environment:
     """Use an environment that somebody else made (``--environment``), after a look at what is installed in it.
 
     Args:
         name: what it is for.
         folder: a venv, or the Python in it.
-        requirements: as for ``environment``. Another version than the pinned one is told to ``progress``, not refused.
-        progress: is told what differs.
+        requirements: as for ``environment``. Another version than the pinned one is told to ``tell``, not refused.
+        tell: is told what differs.
 
     Raises:
         ForgeError: there is no Python that starts, or one of the required packages is missing.
@@ -155,7 +155,7 @@ def existing(name: str, folder: Path, requirements: Sequence[str], *, progress: 
         raise ForgeError(msg)
     for package, version in pins.items():
         if version and installed[package] != version:
-            progress(f"{folder} has {package} {installed[package]}; measured was {version}")
+            tell(f"{folder} has {package} {installed[package]}; measured was {version}")
     return found
 
 
@@ -170,9 +170,7 @@ def _is_whole(folder: Path) -> bool:
     return (folder / STAMP).is_file() and (folder / "bin" / "python").exists()
 
 
-def _make(
-    folder: Path, requirements: Sequence[str], python: str, *, progress: Progress, timeout_s: float, find: Find
-) -> None:
+def _make(folder: Path, requirements: Sequence[str], python: str, *, tell: Tell, timeout_s: float, find: Find) -> None:
     """Make it in ``folder``, in place of what may be left there of an attempt that was cut off."""
     shutil.rmtree(folder, ignore_errors=True)
     until_s = time.monotonic() + timeout_s
@@ -184,10 +182,10 @@ def _make(
     else:
         create = [_interpreter(python, find), "-I", "-m", "venv", str(folder)]
         pip = [inside, "-I", "-m", "pip", "--disable-pip-version-check", "install", "--retries", "3", "--timeout", "30"]
-        install = [*pip, "--progress-bar", "off", "--requirement", str(wanted)]
-    run(create, timeout_s=timeout_s, progress=progress)
+        install = [*pip, "--tell-bar", "off", "--requirement", str(wanted)]
+    run(create, timeout_s=timeout_s, tell=tell)
     wanted.write_text("\n".join(requirements) + "\n", "utf-8")
-    run(install, timeout_s=max(1.0, until_s - time.monotonic()), progress=progress)
+    run(install, timeout_s=max(1.0, until_s - time.monotonic()), tell=tell)
     stamp = folder / f"{STAMP}.new"
     stamp.write_text(_digest(requirements, python), "utf-8")
     stamp.rename(folder / STAMP)
@@ -205,7 +203,7 @@ def _interpreter(python: str, find: Find) -> str:
 
 
 @contextmanager
-def _locked(folder: Path, *, timeout_s: float, progress: Progress) -> Iterator[None]:
+def _locked(folder: Path, *, timeout_s: float, tell: Tell) -> Iterator[None]:
     """Hold the right to make this environment; the kernel frees it when the process ends, however it ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     until_s = time.monotonic() + timeout_s
@@ -219,7 +217,7 @@ def _locked(folder: Path, *, timeout_s: float, progress: Progress) -> Iterator[N
                     msg = f"another process has been making {folder} for more than {timeout_s:.0f} s"
                     raise ForgeError(msg) from None
                 if not told:
-                    progress(f"waiting for another process that is making {folder}")
+                    tell(f"waiting for another process that is making {folder}")
                     told = True
                 threading.Event().wait(0.2)
             else:

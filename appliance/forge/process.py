@@ -22,11 +22,11 @@ END_TIMEOUT_S = 10.0
 """For the end of a process that has closed its output, or was killed."""
 _OF_THE_CALLER = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
-Progress = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
 def silent(_line: str) -> None:
-    """Be a progress that tells nobody."""
+    """Tell nobody."""
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
     timeout_s: float,
     cwd: Path | None = None,
     variables: Mapping[str, str] | None = None,
-    progress: Progress = silent,
+    tell: Tell = silent,
 ) -> str:
     """Run a program to its end.
 
@@ -44,7 +44,7 @@ def run(
         timeout_s: after this it is killed, and every process it started that stayed in its group.
         cwd: where it runs.
         variables: set in its environment in addition to this process's, less those that say which Python is whose.
-        progress: is told each line it prints, on either stream, as it comes.
+        tell: is told each line it prints, on either stream, as it comes.
 
     Returns:
         The last ``LINES_KEPT_MAX`` lines it printed.
@@ -68,7 +68,7 @@ def run(
         raise ForgeError(msg) from error
     lines: deque[str] = deque(maxlen=LINES_KEPT_MAX)
     try:
-        ended = _follow(process, time.monotonic() + timeout_s, lines, progress)
+        ended = _follow(process, time.monotonic() + timeout_s, lines, tell)
     finally:
         _end(process)
     if not ended:
@@ -81,7 +81,7 @@ def run(
     return "\n".join(lines)
 
 
-def _follow(process: subprocess.Popen[bytes], until_s: float, lines: deque[str], progress: Progress) -> bool:
+def _follow(process: subprocess.Popen[bytes], until_s: float, lines: deque[str], tell: Tell) -> bool:
     """Take its output until it closes it and ends; say whether that was in time."""
     assert process.stdout is not None
     begun = b""
@@ -95,7 +95,7 @@ def _follow(process: subprocess.Popen[bytes], until_s: float, lines: deque[str],
             if not got or len(begun) > LINE_BYTES_MAX:
                 whole, begun = [*whole, begun], b""
             for line in whole:
-                _tell(line, lines, progress)
+                _tell(line, lines, tell)
             if not got:
                 break
     try:
@@ -105,11 +105,11 @@ def _follow(process: subprocess.Popen[bytes], until_s: float, lines: deque[str],
     return True
 
 
-def _tell(line: bytes, lines: deque[str], progress: Progress) -> None:
+def _tell(line: bytes, lines: deque[str], tell: Tell) -> None:
     text = line.decode("utf-8", "replace").rstrip()
     if text:
         lines.append(text)
-        progress(text)
+        tell(text)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
