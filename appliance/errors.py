@@ -9,10 +9,13 @@
     ├── Idle                       nothing to judge yet, the sensor is well: no decision, no fault, ask again
     ├── EndOfRecording             a recording has no more frames: the channel ends, the process lives
     ├── FrameError                 a frame, or the answer to it, that cannot be used: decide NO_RESULT
+    ├── NoSignalError              the sensor delivers, but this is no signal to judge: decide NO_SIGNAL
+    ├── NoScoreError               what the frame is judged against is not there yet: decide NO_SCORE
     ├── BackendError               this backend cannot answer: drop it, serve from the next, probe it later
     ├── NoBackendError             no backend answered in time: decide NO_RESULT
     ├── OutboxError                an alert could not be stored: count it, health is failed
-    └── BrokerError                no session with the broker: back off, connect again
+    ├── BrokerError                no session with the broker: back off, connect again
+    └── ForgeError                 a build step cannot be carried out: say what to do, exit 65
 
 Adapters convert foreign exceptions at the port and nowhere else. A broken invariant is an ``assert``,
 which ends the process; systemd starts it again.
@@ -47,6 +50,17 @@ class FrameError(ApplianceError):
     """A frame has not the shape or kind that the model takes, or the model's answer to it is not finite."""
 
 
+class NoSignalError(ApplianceError):
+    """The sensor delivers, but what it delivers is not a signal that could be judged; the message says why."""
+
+
+class NoScoreError(ApplianceError):
+    """The frame is sound, but what it is judged against is not there yet (no history, no baseline).
+
+    The message is a fixed sentence: each change of it is published.
+    """
+
+
 class BackendError(ApplianceError):
     """A backend died, missed its deadline, or failed its golden vectors."""
 
@@ -61,3 +75,7 @@ class OutboxError(ApplianceError):
 
 class BrokerError(ApplianceError):
     """The broker is absent, refused the connection, or ended it."""
+
+
+class ForgeError(ApplianceError):
+    """A build step cannot be carried out; the message says what is wrong, where, and what to do."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from appliance.core.preprocess import Prepared
 from appliance.core.types import Frame
-from appliance.errors import EndOfRecording, FrameError, SensorError
+from appliance.errors import ApplianceError, EndOfRecording, FrameError, NoScoreError, NoSignalError, SensorError
 from appliance.ports import Clock, Meter
 from appliance.sensing import Sensing
 
@@ -21,13 +21,13 @@ GRACE_S = 0.25
 JOIN_TIMEOUT_S = 2.0
 """A thread that has not ended by then is stuck in its sensor and is left behind (it is a daemon)."""
 
-Prepare = Callable[[Frame], Prepared]
+Prepare = Callable[[Frame], tuple[Prepared, ...]]
 
 
 def measured(prepare: Prepare, *, model: str, clock: Clock, meter: Meter) -> Prepare:
     """Return ``prepare`` with its time measured as the stage ``pre``."""
 
-    def timed(frame: Frame) -> Prepared:
+    def timed(frame: Frame) -> tuple[Prepared, ...]:
         started_s = clock.monotonic_s()
         prepared = prepare(frame)
         took_s = clock.monotonic_s() - started_s
@@ -39,10 +39,10 @@ def measured(prepare: Prepare, *, model: str, clock: Clock, meter: Meter) -> Pre
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A frame, and the way to its input tensor. ``prepare`` raises FrameError when it does not fit the model."""
+    """A frame, and the way to its input tensors. ``prepare`` raises what ``Preprocessor`` does."""
 
     frame: Frame
-    prepare: Callable[[], Prepared]
+    prepare: Callable[[], tuple[Prepared, ...]]
 
 
 class Frames(Protocol):
@@ -167,7 +167,7 @@ class Ahead:
         try:
             frame = self._sensing.capture()
             prepared = self._prepare(frame)
-        except FrameError as error:
+        except (FrameError, NoSignalError, NoScoreError) as error:
             return Taken(frame, _raising(error))
         except BaseException as error:  # noqa: BLE001 - raised again on the loop's thread, where it ends the process
             return error
@@ -184,10 +184,10 @@ class Ahead:
             self._changed.notify_all()
 
 
-def _raising(error: FrameError) -> Callable[[], Prepared]:
-    """The preparation of a frame that does not fit: raises ``error`` where the loop can see it."""
+def _raising(error: ApplianceError) -> Callable[[], tuple[Prepared, ...]]:
+    """The preparation of a frame that cannot be judged: raises ``error`` where the loop can see it."""
 
-    def prepare() -> Prepared:
+    def prepare() -> tuple[Prepared, ...]:
         raise error
 
     return prepare

@@ -1,26 +1,33 @@
 """THE LOOP of one channel: capture, preprocess, infer, decode, decide, deliver. One thread runs it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Event
 
 from appliance.board import Board
 from appliance.core import wire
-from appliance.core.decode import decode
+from appliance.core.decode import decode, merge
 from appliance.core.health import ChannelHealth
 from appliance.core.model import Model
 from appliance.core.policy import Policy, PolicyState, decide, start, undecided
 from appliance.core.types import Decision, Frame, InferenceResult, Message, OutcomeState, Provenance
-from appliance.errors import EndOfRecording, FrameError, Idle, NoBackendError, OutboxError, SensorError
+from appliance.errors import (
+    EndOfRecording,
+    FrameError,
+    Idle,
+    NoBackendError,
+    NoScoreError,
+    NoSignalError,
+    OutboxError,
+    SensorError,
+)
 from appliance.frames import Frames, Taken
 from appliance.inference import Inference
 from appliance.log import FaultLog
 from appliance.outbox import Outbox
 from appliance.ports import Clock, Meter, Responder
-
-RATE_WINDOW_S = 5.0
-"""Frames per second are counted over windows of this length."""
+from appliance.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +48,6 @@ class Edges:
     meter: Meter
     faults: FaultLog
     identity: wire.Identity
-
-
-@dataclass(slots=True)
-class Progress:
-    """What the supervisor and the live view may look at from their threads; written by the channel's thread only."""
-
-    last_decision: Decision | None = None
-    last_progress_s: float = 0.0
-    decisions: int = 0
-    frames_per_s: float = 0.0
-    sensor_ok: bool = False
-    fault: str = ""
-    finished: bool = False
-    alerts: int = 0
-    _window_started_s: float = field(default=0.0)
-    _window_frames: int = field(default=0)
-
-    def tick(self, now_s: float, *, judged: bool) -> None:
-        """Note that the channel lives; count a judged frame. A blind or idle channel's rate falls to 0."""
-        self.last_progress_s = now_s
-        self._window_frames += judged
-        elapsed_s = now_s - self._window_started_s
-        if elapsed_s >= RATE_WINDOW_S:
-            self.frames_per_s = self._window_frames / elapsed_s
-            self._window_started_s, self._window_frames = now_s, 0
 
 
 class Channel:
@@ -146,14 +128,21 @@ class Channel:
         frame = taken.frame
         if frame.signal_fault:
             return self._undecided(OutcomeState.NO_SIGNAL, frame.signal_fault, frame)
+        try:
+            parts = taken.prepare()  # also of a frame that is too old to be judged: its extractor remembers it
+        except NoSignalError as error:
+            return self._undecided(OutcomeState.NO_SIGNAL, str(error), frame)
+        except NoScoreError as error:
+            return self._undecided(OutcomeState.NO_SCORE, str(error), frame)
         if self._too_old(frame):
             return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame)
-        prepared = taken.prepare()
-        result = self._inference.infer(prepared.tensor)
+        results = [self._inference.infer(part.tensor) for part in parts]
+        result = _as_one(results)
         if self._too_old(frame):
             return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame, result)
         started_s = self._clock.monotonic_s()
-        predictions = decode(result.outputs, prepared, self._model)
+        read = [decode(each.outputs, part, self._model) for each, part in zip(results, parts, strict=True)]
+        predictions = merge(read)
         now_s = self._stage("post", started_s)
         self._policy_state, decision = decide(
             self._policy_state,
@@ -290,6 +279,11 @@ class Channel:
             frames_per_s=progress.frames_per_s,
             finished=progress.finished,
         )
+
+
+def _as_one(results: list[InferenceResult]) -> InferenceResult:
+    """Who judged a frame of one or more parts: the backend of the last, degraded if any part was."""
+    return replace(results[-1], degraded=any(result.degraded for result in results))
 
 
 def stamp_of(clock: Clock, mono_s: float) -> wire.Stamp:

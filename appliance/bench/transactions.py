@@ -25,7 +25,7 @@ def measure(progress: Progress) -> list[Figure]:
         if broker.protocol != "5":
             raise BrokerError("transactions need MQTT 5, which the embedded broker does not speak: install mosquitto")
         with scene.built(lambda folder: scene.transactions_config(folder, port=broker.port)) as appliance:
-            question = json.dumps(dict.fromkeys(read_model(scene.CARD).preprocess.features, 1.0)).encode()
+            question = json.dumps(dict.fromkeys(read_model(scene.CARD).fields, 1.0)).encode()
             topic = appliance.identity.channel_topic(scene.CHANNEL)
             with scene.running(appliance), Terminal(MqttConfig(port=broker.port), topic, question) as terminal:
                 _until_answered(terminal)

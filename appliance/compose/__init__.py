@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 
 from appliance.adapters.backends import make_backend
-from appliance.compose.wiring import STATE_DIRECTORY, Appliance, Parts, Wiring, read_models, state_dir
+from appliance.compose.folders import STATE_DIRECTORY, state_dir
+from appliance.compose.wiring import Appliance, Parts, Wiring, read_models
 from appliance.config import Config, ModelConfig
 from appliance.core.golden import GoldenReport
 from appliance.core.model import Model

@@ -1,7 +1,6 @@
 """The shared edges, and how channels, publisher and supervisor are made of them."""
 
 import contextlib
-import os
 import random
 import shutil
 import tempfile
@@ -21,10 +20,12 @@ from appliance.adapters.sensors import make_sensor
 from appliance.adapters.systemd import make_service_manager
 from appliance.board import Board
 from appliance.commands import Commands
+from appliance.compose.folders import memory_folder, state_dir
 from appliance.config import BackendName, ChannelConfig, Config, ModelConfig, OutboxConfig, SensorConfig
 from appliance.core import wire
 from appliance.core.backoff import Backoff
 from appliance.core.discovery import ChannelCard, discovery
+from appliance.core.features import make_extractor
 from appliance.core.model import Model
 from appliance.core.policy import Policy, Rule
 from appliance.core.preprocess import Preprocessor
@@ -42,10 +43,6 @@ from appliance.supervise import Crew, Supervisor
 
 VOLATILE_BYTES_MAX = 16_000_000
 """What alerts may take of the memory while the disk cannot be used."""
-RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"
-"""Set by systemd when the unit has RuntimeDirectory=."""
-STATE_DIRECTORY = "STATE_DIRECTORY"
-"""Set by systemd when the unit has StateDirectory=; takes the place of node.state_dir."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +84,6 @@ class Appliance:
         self.meter.close()
         if self.volatile_folder is not None:
             shutil.rmtree(self.volatile_folder, ignore_errors=True)
-
-
-def state_dir(config: Config) -> Path:
-    """Where the appliance keeps what must survive."""
-    given = os.environ.get(STATE_DIRECTORY, "").partition(":")[0]
-    return Path(given) if given else config.node.state_dir
-
-
-def _memory_folder() -> str | None:
-    """A folder that is in memory: systemd's RuntimeDirectory=, or any Linux's shared memory."""
-    given = os.environ.get(RUNTIME_DIRECTORY, "").partition(":")[0]
-    return given or next((folder for folder in ("/dev/shm",) if os.access(folder, os.W_OK)), None)  # noqa: S108 - mkdtemp
 
 
 class Wiring:
@@ -190,7 +175,8 @@ class Wiring:
     def _frames(self, name: str, channel: ChannelConfig, sensor: Sensor, sensing: Sensing) -> Frames:
         """Pictures ahead of the loop, everything else in turn with it."""
         model = self._models[channel.model]
-        prepare = measured(Preprocessor(model), model=model.name, clock=self._clock, meter=self._meter)
+        extractor = make_extractor(model.extract) if model.extract else None
+        prepare = measured(Preprocessor(model, extractor), model=model.name, clock=self._clock, meter=self._meter)
         if model.preprocess.kind is not FrameKind.IMAGE:
             return InTurn(sensing, prepare)
         return Ahead(
@@ -231,7 +217,7 @@ class Wiring:
             return self._opened(self._folder / limits.file, limits)
         except (UnavailableError, OSError) as error:
             get("appliance").error("outbox is in memory until the next start", reason=str(error))
-        folder = self._volatile_folder = Path(tempfile.mkdtemp(prefix="appliance-", dir=_memory_folder()))
+        folder = self._volatile_folder = Path(tempfile.mkdtemp(prefix="appliance-", dir=memory_folder()))
         bounded = limits.model_copy(update={"size_bytes_max": min(limits.size_bytes_max, VOLATILE_BYTES_MAX)})
         # Numbers of this boot that the disk may hold are left behind by counting from the milliseconds of its uptime.
         return self._opened(folder / limits.file, bounded, first_seq=round(self._clock.monotonic_s() * 1e3))

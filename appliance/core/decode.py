@@ -1,6 +1,6 @@
 """From raw output tensors to predictions. One pure function a kind of model, one row in a table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,20 @@ def decode(outputs: Outputs, prepared: Prepared, model: Model) -> tuple[Predicti
             would read as "nothing there".
     """
     return _DECODERS[type(model.decode)](outputs, prepared, model)
+
+
+def merge(parts: Sequence[tuple[Prediction, ...]]) -> tuple[Prediction, ...]:
+    """Put together what the model says of the parts of one frame: for each label the highest score, by falling score.
+
+    One part stays as it is. Of several (heartbeats of a window), the frame is as bad as its worst part.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    best: dict[str, Prediction] = {}
+    for prediction in (each for part in parts for each in part):
+        if prediction.label not in best or prediction.score > best[prediction.label].score:
+            best[prediction.label] = prediction
+    return tuple(sorted(best.values(), key=lambda prediction: -prediction.score))
 
 
 def _classify(outputs: Outputs, _prepared: Prepared, model: Model) -> tuple[Prediction, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -106,6 +106,48 @@ class ScoreDecode:
     label: str
 
 
+@dataclass(frozen=True, slots=True)
+class CardHistoryExtract:
+    """Features of a transaction against what its card and its terminal did before."""
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("amount", "time", "x", "y", "category", "card_not_present")
+    """Numbers of a request, in the order of a RECORD frame; ``time`` is UTC seconds since 1970, x and y are km."""
+    TOKENS: ClassVar[tuple[str, ...]] = ("card", "terminal")
+    """Words of a request that say whose history it is; never the card's number."""
+
+    cards_max: int = 20_000
+    terminals_max: int = 5_000
+    history_min: int = 3
+    """Transactions of a card that must be known before one is scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeatsExtract:
+    """Features of each heartbeat in a window of one ECG lead, against the wearer's own baseline."""
+
+    rate_hz: float
+    length: int
+    """Samples in a window."""
+    stride: int
+    """Samples from one window's start to the next one's; each beat is judged in one window."""
+    calibration_beats: int = 120
+    """Good, mutually similar beats from which the wearer's baseline is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpectrumExtract:
+    """Spectral features of a window of vibration."""
+
+    rate_hz: float
+    length: int
+    """Samples in a window."""
+    bands: int
+    """Numbers that describe the spectrum."""
+
+
+Extract = CardHistoryExtract | BeatsExtract | SpectrumExtract
+
+
 Decode = SsdRawDecode | SsdPostprocessedDecode | ClassifyDecode | AnomalyDecode | ScoreDecode
 
 
@@ -138,3 +180,17 @@ class Model:
     tflite: bytes
     sha256: str
     """Of ``tflite``, in hexadecimal."""
+    extract: Extract | None = None
+    """How a frame becomes the numbers that ``preprocess`` normalises; None where it is those numbers."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of a RECORD frame's numbers: what a request has to bring. Empty for other kinds of frame."""
+        if isinstance(self.extract, CardHistoryExtract):
+            return self.extract.FIELDS
+        return self.preprocess.features if self.preprocess.kind is FrameKind.RECORD else ()
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Names of the words that a RECORD frame must bring in its context."""
+        return self.extract.TOKENS if isinstance(self.extract, CardHistoryExtract) else ()

@@ -120,7 +120,7 @@ def undecided(
     Args:
         state: as returned by ``start`` or the call before.
         policy: the one that ``state`` was started with.
-        outcome_state: NO_RESULT or NO_SIGNAL.
+        outcome_state: NO_RESULT, NO_SIGNAL or NO_SCORE.
         reason: why, in a few words for people.
         now_s: monotonic time, not less than at the call before.
         provenance: who would have judged.

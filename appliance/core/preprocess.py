@@ -1,4 +1,4 @@
-"""From a frame to the model's input tensor: fitted, normalised, quantised."""
+"""From a frame to the model's input tensors: features extracted, pictures fitted, normalised, quantised."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.core.features import Extractor
 from appliance.core.model import Model
 from appliance.core.quant import lookup_table, normalise, quantise
 from appliance.core.types import Array, Frame, FrameKind
@@ -39,7 +40,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A frame, ready for ``infer``."""
+    """A frame, or a part of it, ready for ``infer``."""
 
     tensor: Array
     """Exactly the shape and dtype of the model's input; shares no memory with the frame."""
@@ -49,17 +50,27 @@ class Prepared:
 class Preprocessor:
     """Prepares frames for one model. All that depends on the model alone is computed once, here."""
 
-    def __init__(self, model: Model) -> None:
-        """``model`` is verified: its input's shape agrees with its kind of frame, mean and std."""
-        self._kind = model.preprocess.kind
-        self._prepare = _PREPARE[self._kind](model)
+    def __init__(self, model: Model, extractor: Extractor | None = None) -> None:
+        """``model`` is verified: its input's shape agrees with its kind of frame, mean and std.
 
-    def __call__(self, frame: Frame) -> Prepared:
-        """Prepare one frame. Raises FrameError when it does not fit the model."""
+        ``extractor`` is what its ``extract`` asks for, and belongs to one channel.
+        """
+        assert (extractor is None) is (model.extract is None), "a model that asks for an extractor gets one"
+        self._kind = model.preprocess.kind
+        self._extractor = extractor
+        self._prepare = _PREPARE[self._kind](model) if extractor is None else _record(model)
+
+    def __call__(self, frame: Frame) -> tuple[Prepared, ...]:
+        """Prepare one frame: one or more parts, each for an inference of its own.
+
+        Raises FrameError when it does not fit the model; NoSignalError and NoScoreError as its extractor does.
+        """
         if frame.kind is not self._kind:
             msg = f"the frame is of kind {frame.kind.value!r}; the model takes {self._kind.value!r}"
             raise FrameError(msg)
-        return self._prepare(frame.data)
+        if self._extractor is None:
+            return (self._prepare(frame.data),)
+        return tuple(self._prepare(vector) for vector in self._extractor(frame))
 
 
 class _Picture:
@@ -116,14 +127,14 @@ class _Picture:
 class _Numbers:
     """float32 numbers of one fixed shape: a window of a signal, or a record."""
 
-    def __init__(self, model: Model, shape: tuple[int, ...]) -> None:
+    def __init__(self, model: Model, shape: tuple[int, ...], dtype: type[np.generic] = np.float32) -> None:
         assert prod(shape) == prod(model.input.shape), f"{shape} does not fill the input {model.input.shape}"
-        self._shape = shape
+        self._shape, self._dtype = shape, dtype
         self._input = model.input
         self._mean, self._std = model.preprocess.mean, model.preprocess.std
 
     def __call__(self, numbers: Array) -> Prepared:
-        _require(numbers, np.float32, self._shape)
+        _require(numbers, self._dtype, self._shape)
         real = normalise(numbers, self._mean, self._std)
         usable = np.isfinite(real)  # of the input, and of what normalising made of it
         if not usable.all():
@@ -138,7 +149,8 @@ def _window(model: Model) -> _Numbers:
 
 
 def _record(model: Model) -> _Numbers:
-    return _Numbers(model, (len(model.preprocess.mean),))
+    # A record is float64, for times since 1970 need it; what an extractor makes of one is float32.
+    return _Numbers(model, (len(model.preprocess.mean),), np.float64 if model.extract is None else np.float32)
 
 
 _PREPARE: dict[FrameKind, Callable[[Model], Callable[[Array], Prepared]]] = {

@@ -24,7 +24,7 @@ class FrameKind(StrEnum):
     WINDOW = "window"
     """float32 ``[length, channels]``: consecutive samples of a signal, oldest first, in the sensor's unit."""
     RECORD = "record"
-    """float32 ``[features]``: one transaction, in the order of the model's ``features``."""
+    """float64 ``[fields]``: one transaction, in the order of the model's ``fields``; its words are in ``context``."""
 
 
 class OutcomeState(StrEnum):
@@ -35,6 +35,8 @@ class OutcomeState(StrEnum):
     """The frame is missing, too old, or no backend judged it."""
     NO_SIGNAL = "no_signal"
     """The sensor delivers, but what it delivers is not a signal (lead off, flat line, gap)."""
+    NO_SCORE = "no_score"
+    """The frame is sound, but what it is judged against is not there yet (no history of this card, no baseline)."""
 
 
 class ClockState(StrEnum):
@@ -124,6 +126,16 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """A feature, and what it did to the score."""
+
+    feature: str
+    effect: float
+    """How far the score would fall if this feature had its average value, in the unit of the model's raw score
+    (for fraud: of the logit). Negative when the feature spoke against the prediction."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Who judged: carried by every decision and alert."""
 
@@ -172,6 +184,10 @@ class Decision:
     """The threshold that applied to the reported prediction."""
     reason: str = ""
     """Why there is no result; empty for RESULT."""
+    reasons: tuple[Reason, ...] = ()
+    """What moved the score most, strongest first; empty where the model's features have no names."""
+    fallback: str = ""
+    """The outcome of the channel's fallback for a frame that has no score; empty where there is none."""
 
     @property
     def top(self) -> Prediction | None:

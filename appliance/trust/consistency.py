@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from appliance.core.features import names_of
 from appliance.core.model import Task
 from appliance.trust.description import Description
+from appliance.trust.extract import extract_of
 
 MODEL_FILE = "model.tflite"
 LABELS_FILE = "labels.txt"
@@ -50,7 +52,9 @@ DECODERS: Mapping[str, DecoderRule] = MappingProxyType(
 INPUTS: Mapping[str, Shape] = MappingProxyType(
     {"image": (1, "H", "W", COLOURS), "window": (1, "L", "C"), "record": (1, "F")}
 )
-"""The input tensor's shape by kind of preprocessing."""
+"""The input tensor's shape by kind of preprocessing; that of a record where an extractor makes features."""
+EXTRACT_KINDS: Mapping[str, str] = MappingProxyType({"card_history": "record", "beats": "window", "spectrum": "window"})
+"""The kind of frame that an extractor takes."""
 
 
 def faults(description: Description) -> Iterator[Fault]:
@@ -96,8 +100,24 @@ def _input(description: Description) -> Iterator[Fault]:
     kind, shape = description.preprocess.kind, description.input.shape
     if kind not in DECODERS[description.decode.kind].kinds:
         yield "preprocess.kind", f"{description.decode.kind} cannot follow {kind}; it needs image"
-    if not _fits(shape, INPUTS[kind], {}):
-        yield "input.shape", f"is {list(shape)}; {kind} needs {_say(INPUTS[kind], {})}"
+    wanted = INPUTS["record" if description.extract else kind]
+    if not _fits(shape, wanted, {}):
+        yield "input.shape", f"is {list(shape)}; {kind} needs {_say(wanted, {})}"
+
+
+def _extract(description: Description) -> Iterator[Fault]:
+    section = description.extract
+    if section is None:
+        if description.preprocess.kind == "window" and description.preprocess.features:
+            yield "preprocess.features", "a window has no named features unless [extract] makes some of it"
+        return
+    wanted = EXTRACT_KINDS[section.kind]
+    if description.preprocess.kind != wanted:
+        yield "preprocess.kind", f"{section.kind} takes {wanted}, not {description.preprocess.kind}"
+        return
+    names = list(names_of(extract_of(section)))
+    if list(getattr(description.preprocess, "features", ())) != names:
+        yield "preprocess.features", f"{section.kind} with these settings gives exactly {names}, in this order"
 
 
 def _normalisation(description: Description) -> Iterator[Fault]:
@@ -106,10 +126,10 @@ def _normalisation(description: Description) -> Iterator[Fault]:
         given = len(getattr(description.preprocess, key))
         if given != channels:
             yield f"preprocess.{key}", f"has {given} entries; the input's last dimension is {channels}"
-    features = getattr(description.preprocess, "features", None)
-    if features is not None and len(features) != channels:
+    features = getattr(description.preprocess, "features", ())
+    if features and len(features) != channels:
         yield "preprocess.features", f"has {len(features)} names; the input's last dimension is {channels}"
-    if features is not None and len(set(features)) < len(features):
+    if len(set(features)) < len(features):
         yield "preprocess.features", "names a feature twice; each name stands for one place in the input"
 
 
@@ -138,6 +158,7 @@ _RULES: tuple[Callable[[Description], Iterator[Fault]], ...] = (
     _output_shapes,
     _reconstruction,
     _input,
+    _extract,
     _normalisation,
     _files,
     _golden,

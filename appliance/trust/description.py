@@ -77,9 +77,10 @@ class ImageSection(_Preprocess):
 
 
 class WindowSection(_Preprocess):
-    """``[preprocess]`` of a window of samples."""
+    """``[preprocess]`` of a window of samples; ``features`` only where an extractor makes some of it."""
 
     kind: Literal["window"]
+    features: tuple[Label, ...] = Field(default=(), max_length=4096)
 
 
 class RecordSection(_Preprocess):
@@ -87,6 +88,34 @@ class RecordSection(_Preprocess):
 
     kind: Literal["record"]
     features: tuple[Label, ...] = Field(min_length=1, max_length=4096)
+
+
+class CardHistorySection(Section):
+    """``[extract]`` of a transaction's features from its card's and its terminal's history."""
+
+    kind: Literal["card_history"]
+    cards_max: Annotated[Int, Field(ge=1, le=1_000_000)] = 20_000
+    terminals_max: Annotated[Int, Field(ge=1, le=1_000_000)] = 5_000
+    history_min: Annotated[Int, Field(ge=1, le=1000)] = 3
+
+
+class BeatsSection(Section):
+    """``[extract]`` of heartbeats from a window of an ECG lead."""
+
+    kind: Literal["beats"]
+    rate_hz: Annotated[Number, Field(ge=50.0, le=2000.0)]
+    length: Annotated[Int, Field(ge=100, le=100_000)]
+    stride: Annotated[Int, Field(ge=1, le=100_000)]
+    calibration_beats: Annotated[Int, Field(ge=8, le=10_000)] = 120
+
+
+class SpectrumSection(Section):
+    """``[extract]`` of spectral features from a window of vibration."""
+
+    kind: Literal["spectrum"]
+    rate_hz: Annotated[Number, Field(ge=10.0, le=100_000.0)]
+    length: Annotated[Int, Field(ge=64, le=65_536)]
+    bands: Annotated[Int, Field(ge=4, le=512)]
 
 
 class SsdRawSection(Section):
@@ -158,6 +187,7 @@ class Description(Section):
     files: dict[RelativePath, Digest] = Field(min_length=1, max_length=64)
     input: TensorSection
     preprocess: Annotated[ImageSection | WindowSection | RecordSection, Field(discriminator="kind")]
+    extract: Annotated[CardHistorySection | BeatsSection | SpectrumSection | None, Field(discriminator="kind")] = None
     outputs: tuple[OutputSection, ...] = Field(min_length=1, max_length=8)
     decode: Annotated[
         SsdRawSection | SsdPostprocessedSection | ClassifySection | AnomalySection | ScoreSection,

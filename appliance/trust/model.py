@@ -41,6 +41,7 @@ from appliance.trust.description import (
     TensorSection,
     WindowSection,
 )
+from appliance.trust.extract import extract_of
 
 DESCRIPTION_FILE = "model.toml"
 DESCRIPTION_BYTES_MAX = 256 * 1024
@@ -129,6 +130,7 @@ def verify(description: Description, files: Mapping[str, bytes]) -> Model:
         golden=_golden(description, files[description.golden.file]),
         tflite=tflite,
         sha256=description.files[MODEL_FILE],
+        extract=extract_of(description.extract) if description.extract else None,
     )
 
 
@@ -167,7 +169,7 @@ def _preprocess(section: ImageSection | WindowSection | RecordSection) -> Prepro
         case RecordSection():
             return Preprocess(kind, section.mean, section.std, features=section.features)
         case WindowSection():
-            return Preprocess(kind, section.mean, section.std)
+            return Preprocess(kind, section.mean, section.std, features=section.features)
 
 
 def _decode(description: Description, files: Mapping[str, bytes], labels: tuple[str, ...]) -> Decode:

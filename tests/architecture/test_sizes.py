@@ -15,8 +15,9 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "models").rglob("*.py")])
 FILE_LINES_MAX = 300
 FUNCTION_LINES_MAX = 60
 CLASS_LINES_MAX = 250
-PACKAGE_CODE_LINES_MAX = 10_000
-"""Without blank lines, comments and docstrings."""
+DEVICE_CODE_LINES_MAX = 12_000
+FORGE_CODE_LINES_MAX = 5_000
+"""Without blank lines, comments and docstrings. The forge never runs on a device and is counted by itself."""
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
 
 
@@ -37,8 +38,11 @@ def test_functions_and_classes_fit_in_a_head(file: Path) -> None:
 
 
 def test_the_package_stays_small() -> None:
-    total = sum(_code_lines(file) for file in PACKAGE.rglob("*.py"))
-    assert total <= PACKAGE_CODE_LINES_MAX, f"{total}: what can go? raise the budget only with a reason in the commit"
+    forge = set((PACKAGE / "forge").rglob("*.py"))
+    device = sum(_code_lines(file) for file in PACKAGE.rglob("*.py") if file not in forge)
+    built = sum(_code_lines(file) for file in forge)
+    assert device <= DEVICE_CODE_LINES_MAX, f"{device}: what can go? raise the budget only with a reason in the commit"
+    assert built <= FORGE_CODE_LINES_MAX, f"{built}: what can go? raise the budget only with a reason in the commit"
 
 
 def test_every_room_says_what_it_is_for() -> None:

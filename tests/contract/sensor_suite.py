@@ -160,7 +160,7 @@ class SensorContract:
         dtype, dimensions = {
             FrameKind.IMAGE: (np.uint8, 3),
             FrameKind.WINDOW: (np.float32, 2),
-            FrameKind.RECORD: (np.float32, 1),
+            FrameKind.RECORD: (np.float64, 1),
         }[frame.kind]
         assert frame.data.dtype == dtype
         assert frame.data.ndim == dimensions

@@ -29,8 +29,8 @@ def asked(**fields: object) -> Question | Refusal:
 def test_the_features_come_in_the_models_order_whatever_the_requests_order() -> None:
     question = read_question(b'{"hour": 3, "other": [1], "amount": 12.5, "id": "t-1", "card": "x9"}', FEATURES)
     assert isinstance(question, Question)
-    assert question.features.tolist() == [12.5, 3.0]
-    assert question.features.dtype == np.float32
+    assert question.numbers.tolist() == [12.5, 3.0]
+    assert question.numbers.dtype == np.float64
     assert question.request_id == "t-1"
     assert question.context == {"id": "t-1", "card": "x9"}
 
@@ -115,7 +115,7 @@ def test_any_bytes_are_a_question_with_finite_numbers_and_sendable_text_or_a_ref
         result.error.encode()
         result.request_id.encode()
     else:
-        assert all(math.isfinite(number) for number in result.features)
+        assert all(math.isfinite(number) for number in result.numbers)
         json.dumps(result.context, allow_nan=False).encode()
         str(result.context).encode()
 
@@ -124,4 +124,4 @@ def test_any_bytes_are_a_question_with_finite_numbers_and_sendable_text_or_a_ref
 def test_every_number_that_float32_holds_is_taken_as_it_is(fields: dict[str, float]) -> None:
     question = read_question(json.dumps(fields).encode(), FEATURES)
     assert isinstance(question, Question)
-    assert question.features.tolist() == [np.float32(fields["amount"]), np.float32(fields["hour"])]
+    assert question.numbers.tolist() == [fields["amount"], fields["hour"]]

@@ -9,7 +9,7 @@ from appliance.core.polygon import contains
 from appliance.core.types import Box, FrameKind, OutcomeState, Severity
 from tests.core.making import Playing, make_decision, make_frame, make_prediction, make_rule, told
 
-UNJUDGED = [OutcomeState.NO_RESULT, OutcomeState.NO_SIGNAL]
+UNJUDGED = [state for state in OutcomeState if state is not OutcomeState.RESULT]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ SCENES: dict[str, tuple[Prediction, ...]] = {
     "outside": (make_prediction(0.99, box=OUTSIDE),),
 }
 HITS = ("strong", "stronger", "at threshold")
-BLIND = {"no result": OutcomeState.NO_RESULT, "no signal": OutcomeState.NO_SIGNAL}
+BLIND = {"no result": OutcomeState.NO_RESULT, "no signal": OutcomeState.NO_SIGNAL, "no score": OutcomeState.NO_SCORE}
 
 Step = tuple[str, float]
 # Twice hits, twice misses, and all the rest: events must begin and end within a few steps to be examined.

@@ -35,7 +35,8 @@ def frame_of(data: Array, kind: FrameKind = FrameKind.IMAGE) -> Frame:
 
 
 def prepare(data: Array, model: Model) -> Prepared:
-    return Preprocessor(model)(frame_of(data, model.preprocess.kind))
+    (prepared,) = Preprocessor(model)(frame_of(data, model.preprocess.kind))
+    return prepared
 
 
 def normalised(bgr: Array, model: Model) -> Array:
@@ -162,7 +163,7 @@ def test_the_tensor_shares_no_memory_with_the_frame() -> None:
     identity = TensorSpec("image", (1, 4, 4, 3), Dtype.UINT8, 1 / 255, 0)
     plain = Preprocess(FrameKind.IMAGE, (0.0,) * 3, (255.0,) * 3, colour="bgr")
     picture = np.full((4, 4, 3), 7, np.uint8)
-    record = np.full(2, 7, np.float32)
+    record = np.full(2, 7.0)
     floats = TensorSpec("record", (1, 2), Dtype.FLOAT32)
     of_record = described(given=floats, preprocess=Preprocess(FrameKind.RECORD, (0.0, 0.0), (1.0, 1.0)))
     assert not np.shares_memory(prepare(picture, described(given=identity, preprocess=plain)).tensor, picture)
@@ -172,9 +173,9 @@ def test_the_tensor_shares_no_memory_with_the_frame() -> None:
 def test_bars_stay_clean_from_one_frame_to_the_next() -> None:
     prepare_one = Preprocessor(pictures(fit="letterbox"))
     wide, tall = np.full((10, 80, 3), 255, np.uint8), np.full((80, 10, 3), 255, np.uint8)
-    first = prepare_one(frame_of(wide)).tensor.copy()
+    first = prepare_one(frame_of(wide))[0].tensor.copy()
     prepare_one(frame_of(tall))
-    np.testing.assert_array_equal(prepare_one(frame_of(wide)).tensor, first)
+    np.testing.assert_array_equal(prepare_one(frame_of(wide))[0].tensor, first)
 
 
 def test_a_view_into_a_larger_picture_is_taken_as_it_looks() -> None:
@@ -201,7 +202,7 @@ def test_a_window_takes_the_shape_of_the_input(shape: tuple[int, ...]) -> None:
 
 def test_a_record_is_normalised_by_feature() -> None:
     model = numbers(FrameKind.RECORD, (1, 3), (1.0, 10.0, 100.0), (1.0, 2.0, 4.0))
-    prepared = prepare(np.array([2.0, 8.0, 1e9], np.float32), model)
+    prepared = prepare(np.array([2.0, 8.0, 1e9]), model)
     np.testing.assert_array_equal(prepared.tensor, [[23, -17, 127]])
 
 
@@ -229,11 +230,11 @@ PICTURE_WANTED = r"takes uint8 \[1 or more, 1 or more, 3\]"
         (WINDOWS, np.full((4, 2), np.nan, np.float32), "8 of 8 values are NaN or infinite"),
         (WINDOWS, np.full((4, 2), -np.inf, np.float32), "8 of 8"),
         (WINDOWS, np.full((4, 2), 3e38, np.float32), "4 of 8"),  # finite until divided by a std of 0.001
-        (RECORDS, np.zeros(3, np.float32), r"float32 \[3\]; the model takes float32 \[2\]"),
-        (RECORDS, np.zeros((1, 2), np.float32), r"\[1, 2\]"),
+        (RECORDS, np.zeros(3), r"float64 \[3\]; the model takes float64 \[2\]"),
+        (RECORDS, np.zeros((1, 2)), r"\[1, 2\]"),
         (RECORDS, np.zeros(2, np.int64), "int64"),
-        (RECORDS, np.array([0.0, np.nan], np.float32), "1 of 2"),
-        (RECORDS, np.array([np.inf, 0.0], np.float32), "1 of 2"),
+        (RECORDS, np.array([0.0, np.nan]), "1 of 2"),
+        (RECORDS, np.array([np.inf, 0.0]), "1 of 2"),
     ],
 )
 def test_a_frame_that_does_not_fit_is_refused_with_what_came_and_what_is_wanted(

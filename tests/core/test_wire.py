@@ -135,7 +135,7 @@ def test_a_state_shows_each_rule_and_the_best_prediction() -> None:
     }
 
 
-@pytest.mark.parametrize("outcome_state", [OutcomeState.NO_RESULT, OutcomeState.NO_SIGNAL])
+@pytest.mark.parametrize("outcome_state", [OutcomeState.NO_RESULT, OutcomeState.NO_SIGNAL, OutcomeState.NO_SCORE])
 def test_a_state_that_was_not_judged_is_null_and_never_off(outcome_state: OutcomeState) -> None:
     decision = make_decision(
         {"intruder": None},

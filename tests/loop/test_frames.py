@@ -28,11 +28,11 @@ def picture(number: int) -> Array:
     return np.full((2, 2, 3), number, np.uint8)
 
 
-def prepare(frame: Frame) -> Prepared:
+def prepare(frame: Frame) -> tuple[Prepared, ...]:
     """The tensor is the picture; a picture of 255 does not fit."""
     if frame.data[0, 0, 0] == 255:
         raise FrameError("does not fit")
-    return Prepared(frame.data)
+    return (Prepared(frame.data),)
 
 
 class Newest(ScriptedSensor):
@@ -58,7 +58,7 @@ def sensing_of(sensor: Sensor, meter: RecordingMeter) -> Sensing:
 def ahead(
     sensor: Sensor,
     meter: RecordingMeter | None = None,
-    prepare: Callable[[Frame], Prepared] = prepare,
+    prepare: Callable[[Frame], tuple[Prepared, ...]] = prepare,
     stuck_after_s: float = 60.0,
 ) -> Iterator[Ahead]:
     meter = meter or RecordingMeter()
@@ -80,7 +80,7 @@ def ahead(
 
 def taken(frames: Ahead) -> int:
     """Take a frame; its number."""
-    return int(frames.take().prepare().tensor[0, 0, 0])
+    return int(frames.take().prepare()[0].tensor[0, 0, 0])
 
 
 def test_every_frame_of_a_recording_is_taken_in_order() -> None:
@@ -93,7 +93,7 @@ def test_every_frame_of_a_recording_is_taken_in_order() -> None:
 def test_a_frame_is_prepared_on_a_thread_of_its_own_before_it_is_asked_for() -> None:
     prepared_by: list[str] = []
 
-    def noting(frame: Frame) -> Prepared:
+    def noting(frame: Frame) -> tuple[Prepared, ...]:
         prepared_by.append(current_thread().name)
         return prepare(frame)
 
@@ -183,7 +183,7 @@ def test_a_frame_that_does_not_fit_is_taken_and_says_so_when_it_is_prepared() ->
 
 
 def test_a_bug_in_the_thread_ends_the_loop_and_not_only_the_thread() -> None:
-    def broken(_frame: Frame) -> Prepared:
+    def broken(_frame: Frame) -> tuple[Prepared, ...]:
         raise ZeroDivisionError
 
     with (
@@ -243,6 +243,6 @@ def test_in_turn_nothing_is_captured_before_it_is_asked_for() -> None:
     sensor = ScriptedSensor([Show(picture(number)) for number in range(3)], CLOCK)
     frames = InTurn(sensing_of(sensor, RecordingMeter()), prepare)
     assert sensor.opens == 0
-    assert [frames.take().prepare().tensor[0, 0, 0] for _ in range(3)] == [0, 1, 2]
+    assert [frames.take().prepare()[0].tensor[0, 0, 0] for _ in range(3)] == [0, 1, 2]
     frames.close()
     assert not sensor.is_open

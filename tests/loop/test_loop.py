@@ -322,7 +322,7 @@ def test_decisions_are_counted_by_outcome_and_frames_when_they_came(tmp_path: Pa
             state.value: device.meter.value("edge_decisions_total", channel="gate", outcome_state=state.value)
             for state in OutcomeState
         }
-        assert outcomes == {"result": 2, "no_signal": 1, "no_result": 2}
+        assert outcomes == {"result": 2, "no_signal": 1, "no_score": 0, "no_result": 2}
         assert device.meter.value("edge_capture_frames_total", channel="gate") == 4
         assert device.channel.progress.decisions == 5
         assert device.channel.progress.alerts == 2

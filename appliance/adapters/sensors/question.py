@@ -1,7 +1,8 @@
 """What a request must look like to be judged. Pure: bytes in, a question or a refusal out.
 
-A request is a JSON object with a finite number for each of the model's features, optionally ``id`` (a string that
-comes back as ``request_id``), and other small strings, which are carried into alerts unchanged. What else it holds is
+A request is a JSON object with a finite number for each of the model's fields and a string for each of its tokens
+(whose card it is), optionally ``id`` (a string that comes back as ``request_id``), and other small strings; all strings
+are carried into alerts unchanged. What else it holds is
 left alone. Everything is bounded: a request comes from outside.
 """
 
@@ -28,8 +29,8 @@ _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 class Question:
     """A request that can be judged."""
 
-    features: Array
-    """float32 ``[features]``, all finite, in the model's order."""
+    numbers: Array
+    """float64 ``[fields]``, all finite and within float32, in the model's order."""
     request_id: str
     context: dict[str, str | float]
 
@@ -46,14 +47,15 @@ class _WrongError(ValueError):
     """Ends the reading of a request; becomes a Refusal."""
 
 
-def read_question(payload: bytes, features: Sequence[str]) -> Question | Refusal:
-    """Read a request for a model with these ``features``. Never raises, whatever the bytes."""
+def read_question(payload: bytes, names: Sequence[str], tokens: Sequence[str] = ()) -> Question | Refusal:
+    """Read a request for a model with these fields (``names``) and ``tokens``. Never raises, whatever the bytes."""
     request_id = ""
     try:
         fields = _fields(payload)
         request_id = _request_id(fields)
-        numbers = _numbers(fields, features)
-        context = _context(fields, features)
+        numbers = _numbers(fields, names)
+        context = _context(fields, names)
+        _require_tokens(context, tokens)
     except _WrongError as error:
         return Refusal(str(error), request_id)
     return Question(numbers, request_id, context)
@@ -97,10 +99,10 @@ def _request_id(fields: dict[str, object]) -> str:
     return value
 
 
-def _numbers(fields: dict[str, object], features: Sequence[str]) -> Array:
-    """Return the features in the model's order."""
-    numbers = np.empty(len(features), np.float32)
-    for place, name in enumerate(features):
+def _numbers(fields: dict[str, object], names: Sequence[str]) -> Array:
+    """Return the numbers in the model's order."""
+    numbers = np.empty(len(names), np.float64)
+    for place, name in enumerate(names):
         if name not in fields:
             msg = f"feature {name!r} is missing"
             raise _WrongError(msg)
@@ -115,11 +117,19 @@ def _numbers(fields: dict[str, object], features: Sequence[str]) -> Array:
     return numbers
 
 
-def _context(fields: dict[str, object], features: Sequence[str]) -> dict[str, str | float]:
+def _require_tokens(context: dict[str, str | float], tokens: Sequence[str]) -> None:
+    """Refuse a request that does not say whose it is."""
+    missing = [token for token in tokens if not context.get(token)]
+    if missing:
+        msg = f"{missing[0]!r} is missing: a string that stands for it, never the number itself"
+        raise _WrongError(msg)
+
+
+def _context(fields: dict[str, object], names: Sequence[str]) -> dict[str, str | float]:
     """Return the strings to carry along, ``id`` among them."""
     context: dict[str, str | float] = {}
     for key, value in fields.items():
-        if not isinstance(value, str) or key in features:
+        if not isinstance(value, str) or key in names:
             continue
         if not _KEY.fullmatch(key) or len(value) > CONTEXT_CHARS_MAX or not _is_text(value):
             msg = f"{key!r:.80}: letters, digits, _ . - in its name and {CONTEXT_CHARS_MAX} characters at most, please"

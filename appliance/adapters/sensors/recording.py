@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,48 @@ class Rows:
         self._zip.close()
 
 
+class Contexts:
+    """The words that came with each record of a recording (a card's token), in order: optional arrays of its file.
+
+    ``context_keys`` are k words, ``context`` holds ``[n, k]`` words; an empty one is left out.
+    """
+
+    def __init__(self, file: Path, count: int) -> None:
+        """Open them for ``count`` frames. Raises SensorError when they are broken or of another length."""
+        self._rows: Rows | None = None
+        self._keys: list[str] = []
+        if not has_array(file, "context"):
+            return
+        rows = Rows(file, "context")
+        try:
+            with reading(file):
+                if rows.count != count or len(rows.row_shape) != 1 or not _is_short(rows.dtype):
+                    msg = f"context must be [{count}, k] words of at most {TEXT_BYTES_MAX // 4} characters"
+                    raise ValueError(msg)
+            self._keys = read_words(file, "context_keys", rows.row_shape[0])
+        except SensorError:
+            rows.close()
+            raise
+        self._rows = rows
+
+    def read(self) -> dict[str, str | float]:
+        """Return the next frame's words. Raises SensorError when the file is cut off."""
+        if self._rows is None:
+            return {}
+        words = self._rows.read(1)[0]
+        return {key: str(word) for key, word in zip(self._keys, words, strict=True) if word}
+
+    def skip(self, rows: int) -> None:
+        """Pass over the next frames."""
+        if self._rows is not None:
+            self._rows.skip(rows)
+
+    def close(self) -> None:
+        """Let the file go. Idempotent."""
+        if self._rows is not None:
+            self._rows.close()
+
+
 def has_array(file: Path, name: str) -> bool:
     """Whether the ``.npz`` has an array of this name. Raises SensorError."""
     with reading(file), zipfile.ZipFile(file) as entries:
@@ -140,10 +182,14 @@ def read_words(file: Path, name: str, count: int) -> list[str]:
     column = Rows(file, name)
     try:
         with reading(file):
-            short = column.dtype.kind == "U" and column.dtype.itemsize <= TEXT_BYTES_MAX
-            if not short or column.row_shape or column.count != count:
+            if not _is_short(column.dtype) or column.row_shape or column.count != count:
                 msg = f"{name} must be {count} words of at most {TEXT_BYTES_MAX // 4} characters"
                 raise ValueError(msg)
         return [str(word) for word in column.read(count)]
     finally:
         column.close()
+
+
+def _is_short(dtype: np.dtype[Any]) -> bool:
+    """Whether an element is a word of bounded length."""
+    return dtype.kind == "U" and dtype.itemsize <= TEXT_BYTES_MAX

@@ -5,9 +5,11 @@ An ``.npz`` (compressed or not) with the arrays
 =================  ==================  =============================================================================
 ``kind``           one word, ``[1]``   ``image``, ``window`` or ``record``
 ``frames``         ``[n, ...]``        image: uint8 ``[n, height, width, 3]``, BGR; window: float32
-                                       ``[n, length, channels]``; record: float32 ``[n, features]``
+                                       ``[n, length, channels]``; record: float64 or float32 ``[n, fields]``
 ``times_s``        ``[n]``             when each was captured, seconds from any start, never falling
 ``signal_faults``  ``[n]`` words       optional: why a frame is no signal; empty for good ones
+``context``        ``[n, k]`` words    optional: words that came with each record, a card's token for one
+``context_keys``   ``[k]`` words       what those words are
 =================  ==================  =============================================================================
 
 At speed ``real``, frames come at their times; a slow loop sees the newest image or window, and every record (a
@@ -16,14 +18,14 @@ recording closed in its middle goes on when it is opened again, as the world wou
 One frame is in memory at a time, and 8 bytes for each time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from appliance.adapters.sensors.recording import ROWS_MAX, Rows, has_array, read_times, read_words
+from appliance.adapters.sensors.recording import ROWS_MAX, Contexts, Rows, has_array, read_times, read_words
 from appliance.config import ReplayConfig
 from appliance.core.types import Array, Frame, FrameKind
 from appliance.errors import EndOfRecording, Idle, SensorError
@@ -31,26 +33,39 @@ from appliance.ports import SensorContext
 
 INTERVAL_S = 0.1
 """From the last frame to the first of the next round where the recording has only one."""
-_FORM = {FrameKind.IMAGE: ("uint8", 4), FrameKind.WINDOW: ("float32", 3), FrameKind.RECORD: ("float32", 2)}
-"""Element type and number of dimensions of ``frames``."""
+_FORM = {
+    FrameKind.IMAGE: (("uint8",), 4),
+    FrameKind.WINDOW: (("float32",), 3),
+    FrameKind.RECORD: (("float64", "float32"), 2),
+}
+"""Element types and number of dimensions of ``frames``."""
 
 
 def write_recording(
-    file: Path, kind: FrameKind, frames: Array, times_s: ArrayLike, signal_faults: Sequence[str] = ()
+    file: Path,
+    kind: FrameKind,
+    frames: Array,
+    times_s: ArrayLike,
+    signal_faults: Sequence[str] = (),
+    *,
+    context: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Write a recording that ``Replay`` plays; ``frames`` as in the table above. Raises OSError."""
+    """Write a recording that ``Replay`` plays; ``frames`` as in the table above, ``context`` by key. Raises OSError."""
     times = np.asarray(times_s, dtype=np.float64)
-    dtype, dimensions = _FORM[kind]
-    assert frames.dtype == dtype, f"{kind} frames are {dtype}, not {frames.dtype}"
+    dtypes, dimensions = _FORM[kind]
+    assert frames.dtype in dtypes, f"{kind} frames are {dtypes[0]}, not {frames.dtype}"
     assert frames.ndim == dimensions, f"{kind} frames have {dimensions} dimensions, not {frames.ndim}"
     assert times.shape == (len(frames),), "one time a frame"
     assert np.isfinite(times).all(), "times are finite"
     assert (np.diff(times) >= 0).all(), "times never fall"
     assert len(signal_faults) in {0, len(frames)}, "one signal fault a frame, or none at all"
     faults = np.array(signal_faults or [""] * len(frames), "U16")
-    kinds = np.array([kind.value], "U16")
+    arrays = {"kind": np.array([kind.value], "U16"), "frames": frames, "times_s": times, "signal_faults": faults}
+    if context:
+        arrays["context_keys"] = np.array(list(context), "U16")
+        arrays["context"] = np.array(list(context.values()), "U16").T
     with file.open("wb") as stream:  # a stream: NumPy would add .npz to the name
-        np.savez_compressed(stream, kind=kinds, frames=frames, times_s=times, signal_faults=faults)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its keyword `allow_pickle` confuses the checker
 
 
 class Replay:
@@ -63,6 +78,7 @@ class Replay:
         self._repeat = config.repeat
         self._context = context
         self._rows: Rows | None = None
+        self._contexts: Contexts | None = None
         self._kind = FrameKind.IMAGE
         self._times_s: NDArray[np.float64] = np.empty(0)
         self._signal_faults: list[str] = []
@@ -84,6 +100,8 @@ class Replay:
             if not 0 < self._position < rows.count:
                 self._position = 0
                 self._starts_s = self._context.clock.monotonic_s()
+            self._contexts = Contexts(self._file, rows.count)
+            self._contexts.skip(self._position)
             rows.skip(self._position)
         except SensorError:
             rows.close()
@@ -105,6 +123,9 @@ class Replay:
         if self._rows is not None:
             self._rows.close()
             self._rows = None
+        if self._contexts is not None:
+            self._contexts.close()
+            self._contexts = None
 
     def _read_kind(self) -> FrameKind:
         """Return what the recording is of."""
@@ -117,9 +138,9 @@ class Replay:
     def _open_rows(self) -> Rows:
         """Open the frames and check their form."""
         rows = Rows(self._file, "frames")
-        dtype, dimensions = _FORM[self._kind]
-        form = (rows.dtype.name, len(rows.row_shape) + 1)
-        if form != (dtype, dimensions) or (self._kind is FrameKind.IMAGE and rows.row_shape[-1] != 3):  # noqa: PLR2004 - BGR
+        dtypes, dimensions = _FORM[self._kind]
+        fits = rows.dtype.name in dtypes and len(rows.row_shape) + 1 == dimensions
+        if not fits or (self._kind is FrameKind.IMAGE and rows.row_shape[-1] != 3):  # noqa: PLR2004 - BGR
             rows.close()
             msg = f"{self._file}: frames of kind {self._kind} cannot be {rows.dtype} {[rows.count, *rows.row_shape]}"
             raise SensorError(msg)
@@ -156,6 +177,7 @@ class Replay:
         now_s = self._context.clock.monotonic_s()
         while self._position + 1 < len(self._times_s) and self._due_s(self._position + 1) <= now_s:
             rows.skip(1)
+            self._words().skip(1)
             self._position += 1
             self._seq += 1
             self._context.meter.count("edge_frames_dropped_total", channel=self._context.channel, reason="superseded")
@@ -163,10 +185,13 @@ class Replay:
     def _frame(self, rows: Rows) -> Frame:
         """Read the frame at the position and step on."""
         data = rows.read(1)[0]
+        if self._kind is FrameKind.RECORD:
+            data = data.astype(np.float64)
+        context = self._words().read()
         fault = self._signal_faults[self._position] if self._signal_faults else ""
         now_s = self._context.clock.monotonic_s()
         captured_s = min(self._due_s(self._position), now_s) if self._real else now_s
-        frame = Frame(self._kind, data, captured_s, self._seq, signal_fault=fault)
+        frame = Frame(self._kind, data, captured_s, self._seq, signal_fault=fault, context=context)
         self._position += 1
         self._seq += 1
         return frame
@@ -180,5 +205,12 @@ class Replay:
         length_s = float(self._times_s[-1])
         self._starts_s += length_s + (length_s / (frames - 1) if length_s else INTERVAL_S)
         rows.close()
+        self._words().close()
         self._position = 0
+        self._contexts = Contexts(self._file, frames)
         return self._open_rows()
+
+    def _words(self) -> Contexts:
+        """The words of the open recording."""
+        assert self._contexts is not None, "words of a recording that is not open"
+        return self._contexts

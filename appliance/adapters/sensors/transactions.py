@@ -94,7 +94,7 @@ class Transactions:
         if request.retained:  # an old question would be asked again at every start
             self._count("retained")
             return
-        question = read_question(request.payload, self._context.model.preprocess.features)
+        question = read_question(request.payload, self._context.model.fields, self._context.model.tokens)
         address = self._address(request, question.request_id)
         if isinstance(question, Refusal):
             self._count("refused")
@@ -108,7 +108,7 @@ class Transactions:
     def _frame(self, question: Question, address: ReplyAddress | None, arrived_s: float) -> Frame:
         seq, self._seq = self._seq, self._seq + 1
         context = question.context
-        return Frame(FrameKind.RECORD, question.features, arrived_s, seq, reply=address, context=context)
+        return Frame(FrameKind.RECORD, question.numbers, arrived_s, seq, reply=address, context=context)
 
     def _unjudged(self, frame: Frame, session: RequestSession, reason: str, *, outcome: str) -> None:
         """Answer a request that will not be judged: no answer is a value."""
