@@ -1,12 +1,13 @@
 """What a model says of itself: tensors, preprocessing, decoding, golden vectors. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Literal
 
 import numpy as np
 
+from appliance.core.facts import Facts
 from appliance.core.types import Array, FrameKind
 
 
@@ -182,6 +183,8 @@ class Model:
     """Of ``tflite``, in hexadecimal."""
     extract: Extract | None = None
     """How a frame becomes the numbers that ``preprocess`` normalises; None where it is those numbers."""
+    facts: Facts = field(default_factory=Facts)
+    """Limits, metrics, provenance and data card; nothing of it changes a decision."""
 
     @property
     def fields(self) -> tuple[str, ...]:

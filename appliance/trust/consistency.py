@@ -147,9 +147,24 @@ def _files(description: Description) -> Iterator[Fault]:
 
 def _golden(description: Description) -> Iterator[Fault]:
     roles = sorted(output.role for output in description.outputs)
-    given = sorted(description.golden.tolerance_lsb)
-    if given != roles:
-        yield "golden.tolerance_lsb", f"is given for {given}; the outputs are {roles}"
+    tolerance, measured = description.golden.tolerance_lsb, description.golden.measured_lsb
+    if sorted(tolerance) != roles:
+        yield "golden.tolerance_lsb", f"is given for {sorted(tolerance)}; the outputs are {roles}"
+    if measured and sorted(measured) != roles:
+        yield "golden.measured_lsb", f"is given for {sorted(measured)}; the outputs are {roles}"
+    for role in sorted(set(tolerance) & set(measured)):
+        if measured[role] > tolerance[role]:
+            yield (
+                "golden.tolerance_lsb",
+                f"allows {role} {tolerance[role]} steps, less than the {measured[role]} measured",
+            )
+
+
+def _metrics(description: Description) -> Iterator[Fault]:
+    told = [(metric.name, metric.data) for metric in description.metrics]
+    for index, figure in enumerate(told):
+        if figure in told[:index]:
+            yield f"metrics.{index}.name", f"is told twice of {figure[1]!r}; which value is right?"
 
 
 _RULES: tuple[Callable[[Description], Iterator[Fault]], ...] = (
@@ -162,6 +177,7 @@ _RULES: tuple[Callable[[Description], Iterator[Fault]], ...] = (
     _normalisation,
     _files,
     _golden,
+    _metrics,
 )
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, Strict, StringConstraints, model_validator
 
 from appliance.core.model import Dtype, Task
 from appliance.schema import Section
+from appliance.trust.facts import DataSection, LimitsSection, Metrics, ProvenanceSection
 
 TENSOR_ELEMENTS_MAX = 16 * 1024 * 1024
 """Elements of one tensor at a model's edge: a 2300 x 2300 colour picture, and no more than the memory of a small Pi."""
@@ -25,6 +26,7 @@ RelativePath = Annotated[
 ]
 """A path that cannot leave its folder: no leading slash, no ``..``, no backslash, no hidden name."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Steps = Annotated[int, Strict(), Field(ge=0, le=TOLERANCE_LSB_MAX)]
 Detections = Annotated[int, Strict(), Field(ge=1, le=1000)]
 
 
@@ -171,7 +173,9 @@ class GoldenSection(Section):
     """``[golden]``."""
 
     file: RelativePath
-    tolerance_lsb: dict[Name, Annotated[Int, Field(ge=0, le=TOLERANCE_LSB_MAX)]]
+    tolerance_lsb: dict[Name, Steps]
+    measured_lsb: dict[Name, Steps] = Field(default_factory=dict)
+    runtimes: tuple[Text, ...] = Field(default=(), max_length=8)
 
 
 class Description(Section):
@@ -194,3 +198,7 @@ class Description(Section):
         Field(discriminator="kind"),
     ]
     golden: GoldenSection
+    limits: LimitsSection = LimitsSection()
+    metrics: Metrics = ()
+    provenance: ProvenanceSection | None = None
+    data: DataSection | None = None

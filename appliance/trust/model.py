@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from appliance.core.facts import Facts
 from appliance.core.model import (
     AnomalyDecode,
     ClassifyDecode,
@@ -131,6 +132,18 @@ def verify(description: Description, files: Mapping[str, bytes]) -> Model:
         tflite=tflite,
         sha256=description.files[MODEL_FILE],
         extract=extract_of(description.extract) if description.extract else None,
+        facts=_facts(description),
+    )
+
+
+def _facts(description: Description) -> Facts:
+    return Facts(
+        limits=description.limits.fact(),
+        metrics=tuple(metric.fact() for metric in description.metrics),
+        provenance=description.provenance.fact() if description.provenance else None,
+        data=description.data.fact() if description.data else None,
+        measured_lsb=dict(description.golden.measured_lsb),
+        runtimes=description.golden.runtimes,
     )
 
 
