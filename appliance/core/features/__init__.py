@@ -10,7 +10,8 @@ A new extractor adds its values to ``core.model``, a file here, a row to ``EXTRA
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from appliance.core.model import Extract
+from appliance.core.features.card_history import CardHistory
+from appliance.core.model import CardHistoryExtract, Extract
 from appliance.core.types import Array, Frame
 
 FORGOTTEN = b""
@@ -46,7 +47,7 @@ class Extractor(Protocol):
         ...
 
 
-EXTRACTORS: dict[type[Extract], Callable[[Any], Extractor]] = {}
+EXTRACTORS: dict[type[Extract], Callable[[Any], Extractor]] = {CardHistoryExtract: CardHistory}
 
 
 def make_extractor(extract: Extract) -> Extractor:
