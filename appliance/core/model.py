@@ -137,13 +137,23 @@ class BeatsExtract:
 
 @dataclass(frozen=True, slots=True)
 class SpectrumExtract:
-    """Spectral features of a window of vibration."""
+    """Spectral features of a window of vibration, measured in orders of the shaft's speed."""
 
     rate_hz: float
     length: int
     """Samples in a window."""
-    bands: int
-    """Numbers that describe the spectrum."""
+    shaft_hz: tuple[float, float]
+    """Slowest and fastest speed of the shaft, in turns a second: it is looked for between them."""
+    envelope_hz: tuple[float, float]
+    """The band in which a damaged bearing rings."""
+    bands: int = 12
+    """Levels from half the slowest speed to half the rate, of equal width on a logarithmic scale."""
+    floor: float = 0.001
+    """Levels (rms, in the sensor's unit) below this do not matter: the sensor's own noise."""
+    rms_min: float = 0.0
+    """A quieter window (rms, in the sensor's unit, without its mean) is of a machine that stands still."""
+    speed_exponent: float = 1.5
+    """Levels are taken to grow with this power of the speed, and corrected for it: 2 is a rotating mass, 0 is none."""
 
 
 Extract = CardHistoryExtract | BeatsExtract | SpectrumExtract

@@ -11,6 +11,10 @@ from appliance.trust.facts import DataSection, LimitsSection, Metrics, Provenanc
 
 TENSOR_ELEMENTS_MAX = 16 * 1024 * 1024
 """Elements of one tensor at a model's edge: a 2300 x 2300 colour picture, and no more than the memory of a small Pi."""
+SPECTRUM_TURNS_MIN = 8
+"""Turns in a window of vibration, so that half orders of the shaft's speed stand 4 bins apart: a line is 2 wide."""
+SPECTRUM_ORDERS = 9
+"""Multiples of the shaft's speed that are looked at, 8 and what is around it."""
 TOLERANCE_LSB_MAX = 64
 """A quarter of the range of an 8-bit value; golden vectors with more prove nothing."""
 
@@ -116,8 +120,34 @@ class SpectrumSection(Section):
 
     kind: Literal["spectrum"]
     rate_hz: Annotated[Number, Field(ge=10.0, le=100_000.0)]
-    length: Annotated[Int, Field(ge=64, le=65_536)]
-    bands: Annotated[Int, Field(ge=4, le=512)]
+    length: Annotated[Int, Field(ge=256, le=65_536)]
+    shaft_hz: tuple[Annotated[Number, Field(gt=0.0)], Annotated[Number, Field(gt=0.0)]]
+    envelope_hz: tuple[Annotated[Number, Field(gt=0.0)], Annotated[Number, Field(gt=0.0)]]
+    bands: Annotated[Int, Field(ge=4, le=64)] = 12
+    floor: Annotated[Number, Field(gt=0.0, le=1e6)] = 0.001
+    rms_min: Annotated[Number, Field(ge=0.0, le=1e6)] = 0.0
+    speed_exponent: Annotated[Number, Field(ge=0.0, le=4.0)] = 1.5
+
+    @model_validator(mode="after")
+    def _within_reach(self) -> Self:
+        (slow_hz, fast_hz), (low_hz, high_hz), half_hz = self.shaft_hz, self.envelope_hz, self.rate_hz / 2
+        turns, fast_max_hz = slow_hz * self.length / self.rate_hz, half_hz / SPECTRUM_ORDERS
+        faults = {
+            "shaft_hz must be slowest, fastest, not the same": slow_hz >= fast_hz,
+            f"a window holds {turns:.1f} turns at the slowest speed; {SPECTRUM_TURNS_MIN} are needed": (
+                turns < SPECTRUM_TURNS_MIN
+            ),
+            f"shaft_hz must end at {fast_max_hz:g} or less, so that half of rate_hz holds {SPECTRUM_ORDERS} orders": (
+                fast_hz > fast_max_hz
+            ),
+            f"envelope_hz must be low, high, both within half of rate_hz ({half_hz:g})": (
+                not low_hz < high_hz <= half_hz
+            ),
+        }
+        for message, present in faults.items():
+            if present:
+                raise ValueError(message)
+        return self
 
 
 class SsdRawSection(Section):

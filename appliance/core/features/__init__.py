@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from appliance.core.features.card_history import CardHistory
-from appliance.core.model import CardHistoryExtract, Extract
+from appliance.core.features.spectrum import Spectrum
+from appliance.core.model import CardHistoryExtract, Extract, SpectrumExtract
 from appliance.core.types import Array, Frame
 
 FORGOTTEN = b""
@@ -47,7 +48,10 @@ class Extractor(Protocol):
         ...
 
 
-EXTRACTORS: dict[type[Extract], Callable[[Any], Extractor]] = {CardHistoryExtract: CardHistory}
+EXTRACTORS: dict[type[Extract], Callable[[Any], Extractor]] = {
+    CardHistoryExtract: CardHistory,
+    SpectrumExtract: Spectrum,
+}
 
 
 def make_extractor(extract: Extract) -> Extractor:
