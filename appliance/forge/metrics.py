@@ -70,7 +70,7 @@ def threshold_at_fpr(scores: Array, labels: Array, fpr: float) -> float:
 
 
 def recall_at_fpr(scores: Array, labels: Array, fpr: float) -> float:
-    """Give the share of positives found where at most ``fpr`` of the negatives are flagged; see ``threshold_at_fpr``."""
+    """Give the share of positives found at ``threshold_at_fpr``, whose arguments it takes."""
     positive = _binary(scores, labels)
     return float((scores[positive] >= threshold_at_fpr(scores, labels, fpr)).mean())
 

@@ -1,0 +1,165 @@
+"""``forge distill``: a small student learns from a large teacher's scores (Hinton, Vinyals & Dean, 2015).
+
+The teacher may be anything that gives logits, a gradient-boosted forest too (``teacher.py``).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.core.types import Array
+from appliance.errors import ForgeError
+from appliance.forge import keras
+from appliance.forge.foreign import Foreign
+from appliance.forge.progress import Progress, silent
+
+BATCH = 512
+LEARNING_RATE = 2e-3
+
+
+def distil(
+    student: Foreign,
+    inputs: Array,
+    labels: Array,
+    teacher_logits: Array | None,
+    *,
+    temperature: float = 1.0,
+    alpha: float = 0.9,
+    epochs: int,
+    batch: int = BATCH,
+    learning_rate: float = LEARNING_RATE,
+    seed: int = 0,
+    weights: Array | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Train a student in place, with Adam whose rate falls to 0 along a half cosine.
+
+    The control of equal budget is the same call with ``alpha=0``: what the student learns from labels alone.
+
+    Args:
+        student: a network that ends in logits ``[n, 1]`` or ``[n, classes]``.
+        inputs: float32 ``[n, ...]``.
+        labels: 0/1 or a share ``[n]`` for one logit, else int ``[n]`` classes.
+        teacher_logits: float ``[n]`` or ``[n, 1]``, else ``[n, classes]``; None with ``alpha=0``.
+        temperature: both logits are divided by it before they are compared; 1 for one logit, 2..5 for many classes.
+        alpha: weight of the teacher, 0..1; the labels have the rest.
+        epochs: passes over the inputs.
+        batch: inputs a step.
+        learning_rate: the first.
+        seed: of the order of inputs, and of dropout.
+        weights: float ``[n]``, how much each input counts.
+        progress: told after each epoch.
+
+    Raises:
+        ForgeError: the arrays do not fit together or the network.
+    """
+    classes = _classes(student)
+    targets = pack(labels, teacher_logits if alpha else None, classes)
+    _require_fit(inputs, targets)
+    fit(
+        student, inputs, targets, loss=loss(temperature, alpha, classes), epochs=epochs, batch=batch,
+        learning_rate=learning_rate, seed=seed, weights=weights, progress=progress, what="training",
+    )  # fmt: skip
+
+
+def loss(temperature: float, alpha: float, classes: int) -> Foreign:
+    """Give the Keras loss over ``pack``-ed targets, to prune or train with otherwise.
+
+    ``alpha * T^2 * cross-entropy(teacher / T, student / T) + (1 - alpha) * cross-entropy(labels, student)``; the T^2
+    keeps the gradients of both parts of one size, whatever the temperature (section 2 of the paper).
+    """
+    if temperature <= 0 or not 0 <= alpha <= 1:
+        msg = f"temperature {temperature} is above 0 and alpha {alpha} between 0 and 1"
+        raise ForgeError(msg)
+    tf = keras.tensorflow()
+
+    def combined(targets: Foreign, logits: Foreign) -> Foreign:
+        hard, soft = targets[:, :classes], targets[:, classes:] / temperature
+        cooled = logits / temperature
+        if classes == 1:
+            told = tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(soft), cooled)[:, 0]
+            known = tf.nn.sigmoid_cross_entropy_with_logits(hard, logits)[:, 0]
+        else:
+            told = tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(soft), cooled)
+            known = tf.nn.softmax_cross_entropy_with_logits(hard, logits)
+        return alpha * temperature**2 * told + (1 - alpha) * known
+
+    return combined
+
+
+def pack(labels: Array, teacher_logits: Array | None, classes: int) -> NDArray[np.float32]:
+    """Put labels (one-hot) and the teacher's logits side by side: float32 ``[n, 2 * classes]``, as ``loss`` wants.
+
+    Raises:
+        ForgeError: their numbers, shapes or values do not fit.
+    """
+    labels = np.asarray(labels).reshape(-1)
+    if classes == 1:
+        if not ((labels >= 0) & (labels <= 1)).all():
+            msg = "for one logit the labels are 0 or 1"
+            raise ForgeError(msg)
+        hard = labels.astype(np.float32)[:, np.newaxis]
+    else:
+        if labels.dtype.kind not in "biu" or not ((labels >= 0) & (labels < classes)).all():
+            msg = f"labels are whole numbers from 0 to {classes - 1}, one for each input"
+            raise ForgeError(msg)
+        hard = np.eye(classes, dtype=np.float32)[labels.astype(np.intp)]
+    told = np.zeros_like(hard) if teacher_logits is None else np.asarray(teacher_logits, np.float32)
+    told = told.reshape(len(told), -1)
+    if told.shape != hard.shape or not np.isfinite(told).all():
+        msg = f"the teacher's logits have the shape {list(told.shape)}; {list(hard.shape)} finite ones are wanted"
+        raise ForgeError(msg)
+    return np.concatenate([hard, told], axis=1)
+
+
+def fit(
+    network: Foreign,
+    inputs: Array,
+    targets: Array,
+    *,
+    loss: Foreign,
+    epochs: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    weights: Array | None = None,
+    progress: Progress = silent,
+    what: str = "training",
+    callbacks: tuple[Foreign, ...] = (),
+) -> None:
+    """Train a Keras network in place: seeded order, Adam, cosine decay over exactly these epochs."""
+    tf = keras.tensorflow()
+    _require_fit(inputs, targets)
+    tf.keras.utils.set_random_seed(seed)
+    steps = epochs * -(-len(inputs) // batch)
+    rate = tf.keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    network.compile(tf.keras.optimizers.Adam(rate), loss)
+    telling = tf.keras.callbacks.LambdaCallback(on_epoch_end=_after_epoch(progress, what, epochs))
+    network.fit(
+        inputs, targets, batch_size=batch, epochs=epochs, sample_weight=weights, verbose=0,
+        callbacks=[telling, *callbacks],
+    )  # fmt: skip
+
+
+def _after_epoch(progress: Progress, what: str, epochs: int) -> Callable[[int, object], None]:
+    return lambda epoch, _: progress(what, epoch + 1, epochs)
+
+
+def _classes(student: Foreign) -> int:
+    """Return the number of logits. Raises ForgeError when the network cannot be trained or ends in probabilities."""
+    if not keras.is_trainable(student):
+        msg = "the student is a network of Keras 3 or no Keras network: build it with forge.keras.begin()'s tf.keras"
+        raise ForgeError(msg)
+    shape = tuple(student.output_shape)
+    activation = getattr(getattr(student.layers[-1], "activation", None), "__name__", "linear")
+    if len(shape) != 2 or activation in {"sigmoid", "softmax"}:  # noqa: PLR2004 - batch, classes
+        msg = f"the student gives {list(shape)} after {activation}; end it in logits [n, classes] without activation"
+        raise ForgeError(msg)
+    return int(shape[1])
+
+
+def _require_fit(inputs: Array, targets: Array) -> None:
+    if len(inputs) != len(targets) or len(inputs) == 0:
+        msg = f"{len(inputs)} inputs and {len(targets)} labels: one label for each input is wanted"
+        raise ForgeError(msg)
