@@ -182,7 +182,7 @@ def _make(folder: Path, requirements: Sequence[str], python: str, *, tell: Tell,
     else:
         create = [_interpreter(python, find), "-I", "-m", "venv", str(folder)]
         pip = [inside, "-I", "-m", "pip", "--disable-pip-version-check", "install", "--retries", "3", "--timeout", "30"]
-        install = [*pip, "--tell-bar", "off", "--requirement", str(wanted)]
+        install = [*pip, "--progress-bar", "off", "--requirement", str(wanted)]
     run(create, timeout_s=timeout_s, tell=tell)
     wanted.write_text("\n".join(requirements) + "\n", "utf-8")
     run(install, timeout_s=max(1.0, until_s - time.monotonic()), tell=tell)
