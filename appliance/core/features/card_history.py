@@ -23,7 +23,7 @@ from appliance.core.model import CardHistoryExtract
 from appliance.core.types import Array, Frame
 from appliance.errors import NoScoreError
 
-NAMES = cards.NAMES + terminals.NAMES
+NAMES: tuple[str, ...] = cards.NAMES + terminals.NAMES
 """The features, in the order of a vector. Means of the training data are their reference: normalised 0."""
 
 WORDS: Mapping[str, str] = {
@@ -64,8 +64,8 @@ NOT_REPORTED = "the report of fraud is known already, or later than all purchase
 class CardHistory:
     """Implements ``features.Extractor`` for transactions."""
 
-    names = NAMES
-    words = WORDS
+    names: tuple[str, ...] = NAMES
+    words: Mapping[str, str] = WORDS
 
     def __init__(self, extract: CardHistoryExtract) -> None:
         """Remembers nothing yet."""
