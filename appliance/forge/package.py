@@ -6,6 +6,7 @@ latency and memory. Before anything is written the folder is held against the de
 what this writes, ``appliance model verify`` accepts. The format is described in ``models/README.md``.
 """
 
+import gzip
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from appliance.core.model import Dtype, Model
 from appliance.core.quant import quantise
 from appliance.core.types import Array
 from appliance.errors import ForgeError, ModelError
+from appliance.forge.card import CARD_FILE, write_card
 from appliance.forge.description import description_toml
 from appliance.forge.folder import put_folder
 from appliance.forge.goldens import Edge, Goldens, SecondRuntime, look, make, tolerance
+from appliance.forge.report import REPORT_FILE, Estimate, Report, Step
 from appliance.trust.consistency import DECODERS, LABELS_FILE, MODEL_FILE
 from appliance.trust.model import DESCRIPTION_FILE, GOLDEN_VECTORS_MAX, parse_description, verify
 
@@ -73,13 +76,19 @@ class PackageSpec:
 
 
 def package(
-    spec: PackageSpec, root: Path, *, second_runtime: SecondRuntime = "managed", say: Say | None = None
+    spec: PackageSpec,
+    root: Path,
+    *,
+    report: Report | None = None,
+    second_runtime: SecondRuntime = "managed",
+    say: Say | None = None,
 ) -> Path:
-    """Write ``<root>/<name>/<version>/``.
+    """Write ``<root>/<name>/<version>/``, and the generated part of the card ``<root>/<name>/README.md``.
 
     Args:
         spec: the model.
         root: the folder that holds models by name.
+        report: the steps that led to the model; this one is added and saved, and a copy goes into the folder.
         second_runtime: where tflite-runtime 2.14 is: ``managed`` makes an environment once and keeps it; a Path is a
             Python that has it; ``none`` leaves it out, and the folder says that it was left out.
         say: is told what should be known; stderr by default.
@@ -101,10 +110,18 @@ def package(
         files[LABELS_FILE] = ("\n".join(spec.labels) + "\n").encode()
     toml = _description(spec, edge, roles, goldens, files)
     model = _verified(toml, files)
-    for sentence in _warnings(spec, edge, goldens, second_runtime):
+    notes = tuple(_notes(spec, edge, goldens, second_runtime))
+    for sentence in notes:
         tell(sentence)
+    papers = dict(spec.papers)
+    if report is not None:
+        report.add(_step(model, notes))
+        papers[REPORT_FILE] = report.content()
     folder = root / model.name / model.version
-    put_folder(folder, {**files, **spec.papers, DESCRIPTION_FILE: toml})
+    put_folder(folder, {**files, **papers, DESCRIPTION_FILE: toml})
+    write_card(model, folder.parent / CARD_FILE, report)
+    if report is not None:
+        report.save()
     return folder
 
 
@@ -208,7 +225,7 @@ def _verified(toml: bytes, files: Mapping[str, bytes]) -> Model:
         raise ForgeError(msg) from error
 
 
-def _warnings(spec: PackageSpec, edge: Edge, goldens: Goldens, second: SecondRuntime) -> Iterator[str]:
+def _notes(spec: PackageSpec, edge: Edge, goldens: Goldens, second: SecondRuntime) -> Iterator[str]:
     """Say what was measured against the limits, and what is missing."""
     yield (
         f"{spec.name} {spec.version}: here an invoke takes {goldens.latency_ms:.3g} ms (one thread) and adds "
@@ -223,3 +240,23 @@ def _warnings(spec: PackageSpec, edge: Edge, goldens: Goldens, second: SecondRun
         yield "warning: tflite-runtime was left out; the tolerance rests on one runtime with two sets of kernels"
     if not spec.metrics:
         yield "warning: no metrics; nobody can tell how good this model is"
+
+
+def _step(model: Model, notes: tuple[str, ...]) -> Step:
+    """Give the report's entry."""
+    made = model.facts.provenance
+    return Step(
+        step="package",
+        made=f"{model.name}/{model.version}",
+        size_bytes=len(model.tflite),
+        compressed_bytes=len(gzip.compress(model.tflite, 9, mtime=0)),
+        after={each.name: _estimate(each) for each in model.facts.metrics},
+        notes=notes,
+        command=made.made_by if made else "",
+    )
+
+
+def _estimate(metric: ModelMetric) -> Estimate:
+    if metric.low is None or metric.high is None:
+        return Estimate.exact(metric.value)
+    return Estimate(metric.value, metric.low, metric.high)

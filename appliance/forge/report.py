@@ -146,9 +146,13 @@ class Report:
         self._steps.append(step)
         self._content["steps"] = [*self._content["steps"], step.to_json()]
 
+    def content(self) -> bytes:
+        """Give the file's content."""
+        return (json.dumps(self._content, indent=2, allow_nan=False) + "\n").encode()
+
     def save(self) -> None:
         """Write the file whole or not at all. Raises ForgeError when the folder cannot be written."""
-        write_whole(self.file, (json.dumps(self._content, indent=2, allow_nan=False) + "\n").encode())
+        write_whole(self.file, self.content())
 
 
 def write_whole(file: Path, content: bytes) -> None:
