@@ -1,8 +1,8 @@
 """The command line.
 
 Exit codes, after sysexits.h: 0 done; 1 the demo delivered no alert, or a measurement missed its aim; 2 wrong
-usage; 69 something that must be there is not (a broker, a sensor under ``check --open``); 70 a bug; 78 the
-configuration or a model folder is wrong, which a restart does not mend.
+usage; 65 the forge cannot use what it was given; 69 something that must be there is not (a broker, a sensor under
+``check --open``); 70 a bug; 78 the configuration or a model folder is wrong, which a restart does not mend.
 """
 
 import signal
@@ -23,6 +23,7 @@ from appliance.errors import (
     BackendError,
     BrokerError,
     ConfigError,
+    ForgeError,
     ModelError,
     NoBackendError,
     SensorError,
@@ -35,6 +36,7 @@ class Exit(IntEnum):
     """Exit codes, after sysexits.h."""
 
     OK = 0
+    DATA = 65
     UNAVAILABLE = 69
     CONFIG = 78
 
@@ -42,6 +44,7 @@ class Exit(IntEnum):
 EXIT_CODES: dict[type[ApplianceError], Exit] = {
     ConfigError: Exit.CONFIG,
     ModelError: Exit.CONFIG,
+    ForgeError: Exit.DATA,
     SensorError: Exit.UNAVAILABLE,
     BrokerError: Exit.UNAVAILABLE,
     BackendError: Exit.UNAVAILABLE,
@@ -50,8 +53,8 @@ EXIT_CODES: dict[type[ApplianceError], Exit] = {
 """Errors that may end a command, and how."""
 
 EPILOG = (
-    "Exit codes: 0 done · 1 no alert delivered, or an aim missed · 2 wrong usage · 69 a broker or sensor is not "
-    "there · 70 a bug · 78 the configuration or a model folder is wrong."
+    "Exit codes: 0 done · 1 no alert delivered, or an aim missed · 2 wrong usage · 65 the forge cannot use what it was "
+    "given · 69 a broker or sensor is not there · 70 a bug · 78 the configuration or a model folder is wrong."
 )
 
 app = typer.Typer(
@@ -226,6 +229,23 @@ def model_verify(folder: FolderArgument) -> None:
     from appliance import explain  # noqa: PLC0415 - only where it is needed
 
     _out.print(explain.proof(folder), highlight=False, soft_wrap=True)
+
+
+@app.command(
+    "forge",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def forge(context: typer.Context) -> None:
+    """Turn a trained network into a model folder: quantize, prune, distill, lint, import-onnx, package, compare.
+
+    For the machine where models are built; a device never loads it. It has a --help of its own.
+
+    Example: appliance forge quantize network.keras --calibration pictures/ --mean 127.5 --std 127.5
+    """
+    from appliance.forge.cli import app as commands  # noqa: PLC0415 - build tools, on a build machine only
+
+    commands(args=context.args, prog_name="appliance forge")
 
 
 def main() -> None:
