@@ -10,9 +10,10 @@ A new extractor adds its values to ``core.model``, a file here, a row to ``EXTRA
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from appliance.core.features.beats import Beats
 from appliance.core.features.card_history import CardHistory
 from appliance.core.features.spectrum import Spectrum
-from appliance.core.model import CardHistoryExtract, Extract, SpectrumExtract
+from appliance.core.model import BeatsExtract, CardHistoryExtract, Extract, SpectrumExtract
 from appliance.core.types import Array, Frame
 
 FORGOTTEN = b""
@@ -49,6 +50,7 @@ class Extractor(Protocol):
 
 
 EXTRACTORS: dict[type[Extract], Callable[[Any], Extractor]] = {
+    BeatsExtract: Beats,
     CardHistoryExtract: CardHistory,
     SpectrumExtract: Spectrum,
 }

@@ -103,11 +103,13 @@ def _peaks(height: Signal, rate_hz: float, height_min: float) -> list[int]:
     """Local maxima above ``height_min``; of two within the refractory time the higher. Ascending."""
     inner = height[1:-1]
     candidates = 1 + np.flatnonzero((inner > height[:-2]) & (inner >= height[2:]) & (inner > height_min))
-    apart = REFRACTORY_S * rate_hz
+    apart = round(REFRACTORY_S * rate_hz)
+    taken = np.zeros(len(height), np.bool_)
     kept: list[int] = []
     for candidate in candidates[np.argsort(-height[candidates], kind="stable")]:
-        if all(abs(candidate - other) >= apart for other in kept):
+        if not taken[candidate]:
             kept.append(int(candidate))
+            taken[max(0, candidate - apart + 1) : candidate + apart] = True
     return sorted(kept)
 
 
