@@ -5,6 +5,7 @@ the least counts, which is the one that was disturbed least.
 """
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,15 +27,25 @@ def ratio(after: bytes, before: bytes, *, rounds: int = ROUNDS) -> float:
     Raises:
         ForgeError: one of them does not run.
     """
-    runners = (Runner(after), Runner(before))
+    after_s, before_s = interleaved([after, before], rounds=rounds)
+    return after_s / before_s
+
+
+def interleaved(models: Sequence[bytes], *, rounds: int = ROUNDS) -> list[float]:
+    """Give the time of one inference of each model in seconds, measured as ``ratio`` does: they take turns.
+
+    Raises:
+        ForgeError: one of them does not run.
+    """
+    runners = [Runner(tflite) for tflite in models]
     tensors = [_input(runner) for runner in runners]
     counts = [_count(runner, tensor) for runner, tensor in zip(runners, tensors, strict=True)]
-    least_s = [float("inf"), float("inf")]
+    least_s = [float("inf")] * len(runners)
     for _ in range(rounds):
         for index, runner in enumerate(runners):
             took_s = _took_s(runner, tensors[index], counts[index])
             least_s[index] = min(least_s[index], took_s / counts[index])
-    return least_s[0] / least_s[1]
+    return least_s
 
 
 def _input(runner: Runner) -> Array:
