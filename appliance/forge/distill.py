@@ -3,8 +3,6 @@
 The teacher may be anything that gives logits, a gradient-boosted forest too (``teacher.py``).
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +11,7 @@ from appliance.errors import ForgeError
 from appliance.forge import keras
 from appliance.forge.foreign import Foreign
 from appliance.forge.progress import Progress, silent
+from appliance.forge.training import activation_of, fit, require_equal
 
 BATCH = 512
 LEARNING_RATE = 2e-3
@@ -56,7 +55,7 @@ def distil(
     """
     classes = _classes(student)
     targets = pack(labels, teacher_logits if alpha else None, classes)
-    _require_fit(inputs, targets)
+    require_equal(inputs, targets)
     fit(
         student, inputs, targets, loss=loss(temperature, alpha, classes), epochs=epochs, batch=batch,
         learning_rate=learning_rate, seed=seed, weights=weights, progress=progress, what="training",
@@ -113,53 +112,14 @@ def pack(labels: Array, teacher_logits: Array | None, classes: int) -> NDArray[n
     return np.concatenate([hard, told], axis=1)
 
 
-def fit(
-    network: Foreign,
-    inputs: Array,
-    targets: Array,
-    *,
-    loss: Foreign,
-    epochs: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-    weights: Array | None = None,
-    progress: Progress = silent,
-    what: str = "training",
-    callbacks: tuple[Foreign, ...] = (),
-) -> None:
-    """Train a Keras network in place: seeded order, Adam, cosine decay over exactly these epochs."""
-    tf = keras.tensorflow()
-    _require_fit(inputs, targets)
-    tf.keras.utils.set_random_seed(seed)
-    steps = epochs * -(-len(inputs) // batch)
-    rate = tf.keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    network.compile(tf.keras.optimizers.Adam(rate), loss)
-    telling = tf.keras.callbacks.LambdaCallback(on_epoch_end=_after_epoch(progress, what, epochs))
-    network.fit(
-        inputs, targets, batch_size=batch, epochs=epochs, sample_weight=weights, verbose=0,
-        callbacks=[telling, *callbacks],
-    )  # fmt: skip
-
-
-def _after_epoch(progress: Progress, what: str, epochs: int) -> Callable[[int, object], None]:
-    return lambda epoch, _: progress(what, epoch + 1, epochs)
-
-
 def _classes(student: Foreign) -> int:
     """Return the number of logits. Raises ForgeError when the network cannot be trained or ends in probabilities."""
     if not keras.is_trainable(student):
         msg = "the student is a network of Keras 3 or no Keras network: build it with forge.keras.begin()'s tf.keras"
         raise ForgeError(msg)
     shape = tuple(student.output_shape)
-    activation = getattr(getattr(student.layers[-1], "activation", None), "__name__", "linear")
+    activation = activation_of(student)
     if len(shape) != 2 or activation in {"sigmoid", "softmax"}:  # noqa: PLR2004 - batch, classes
         msg = f"the student gives {list(shape)} after {activation}; end it in logits [n, classes] without activation"
         raise ForgeError(msg)
     return int(shape[1])
-
-
-def _require_fit(inputs: Array, targets: Array) -> None:
-    if len(inputs) != len(targets) or len(inputs) == 0:
-        msg = f"{len(inputs)} inputs and {len(targets)} labels: one label for each input is wanted"
-        raise ForgeError(msg)

@@ -12,9 +12,11 @@ import numpy as np
 from appliance.core.types import Array
 from appliance.errors import ForgeError
 from appliance.forge import keras
-from appliance.forge.distill import BATCH, fit
+from appliance.forge.distill import BATCH
 from appliance.forge.foreign import Foreign
 from appliance.forge.progress import Progress, silent
+from appliance.forge.structured import without_units
+from appliance.forge.training import fit
 
 POWER = 3
 """Of the schedule: fast while there is much to lose, slow at the end (Zhu & Gupta, 2017, equation 1)."""
@@ -75,14 +77,12 @@ def prune(
         msg = "only networks of Keras 2 (tf_keras) can be pruned: build or save it with forge.keras.begin()'s tf.keras"
         raise ForgeError(msg)
     if structured:
-        from appliance.forge.structured import without_units  # noqa: PLC0415 - it makes a Pruned
-
-        pruned = without_units(network, sparsity)
+        smaller, gone = without_units(network, sparsity)
         fit(
-            pruned.network, inputs, targets, loss=loss, epochs=epochs, batch=batch, learning_rate=learning_rate,
+            smaller, inputs, targets, loss=loss, epochs=epochs, batch=batch, learning_rate=learning_rate,
             seed=seed, progress=progress, what="pruning",
         )  # fmt: skip
-        return pruned
+        return Pruned(smaller, gone)
     copy = clone(network)
     kernels = kernels_of(copy)
     steps = epochs * -(-len(inputs) // batch)
