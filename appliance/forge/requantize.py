@@ -43,7 +43,8 @@ def quantise_tflite(path: Path, calibration: Sequence[Array] | Array, *, progres
         raise ForgeError(msg)
     inputs = check(calibration, runner.input.spec.shape)
     model, name = _prepared(content)
-    int8 = inline_buffers(_quantised(model, name, inputs, progress))
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # that keeping every tensor costs memory
+        int8 = inline_buffers(_quantised(model, name, inputs, progress))
     made = Runner(int8)
     floats = [each.spec.name for each in (made.input, *made.outputs.values()) if each.spec.dtype is Dtype.FLOAT32]
     if floats:
@@ -62,8 +63,7 @@ def _quantised(model: bytes, name: str, inputs: Array, progress: Progress) -> by
     tool.add_static_config(
         ".*", types.TFLOperationName.FULLY_CONNECTED, BITS, BITS, weight_granularity=types.QuantGranularity.TENSORWISE
     )
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # that keeping every tensor costs memory
-        seen = calibrator.Calibrator(model, num_threads=1, qsv_update_func=_widened)
+    seen = calibrator.Calibrator(model, num_threads=1, qsv_update_func=_widened)
     recipe = tool._recipe_manager  # noqa: SLF001 - the calibrator wants it, and only Quantizer.calibrate passes it
     try:
         for number, one in enumerate(inputs):
@@ -128,7 +128,9 @@ def _widen_halves(schema: Foreign, model: Foreign) -> None:
         buffer = schema.BufferT()
         halves = np.asarray(data, np.uint8).view(np.float16)
         buffer.data = halves.astype(np.float32).view(np.uint8)
-        graph.tensors[operator.outputs[0]].buffer = len(model.buffers)
-        model.buffers.append(buffer)
         model.buffers[source.buffer].data = None
+        # The tensor that is left over shows the same numbers: the calibrator reads every tensor there is.
+        source.buffer = graph.tensors[operator.outputs[0]].buffer = len(model.buffers)
+        source.type = schema.TensorType.FLOAT32
+        model.buffers.append(buffer)
     graph.operators = kept
