@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from appliance.forge.package_cli import card_command, compare_command, package_command
+
 HELP = """Turn a trained network into a model folder the device accepts, and know what each step cost.
 
 Steps: [bold]distill[/] and [bold]prune[/] make a Keras network smaller, [bold]quantize[/] makes it INT8,
@@ -58,3 +60,8 @@ def report(
     for step in loaded.steps:
         for note in step.notes:
             Console().print(f"{step.step} {step.made}: {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+app.command("package")(package_command)
+app.command("card")(card_command)
+app.command("compare")(compare_command)

@@ -208,6 +208,14 @@ class GoldenSection(Section):
     runtimes: tuple[Text, ...] = Field(default=(), max_length=8)
 
 
+PreprocessSection = Annotated[ImageSection | WindowSection | RecordSection, Field(discriminator="kind")]
+ExtractSection = Annotated[CardHistorySection | BeatsSection | SpectrumSection, Field(discriminator="kind")]
+DecodeSection = Annotated[
+    SsdRawSection | SsdPostprocessedSection | ClassifySection | AnomalySection | ScoreSection,
+    Field(discriminator="kind"),
+]
+
+
 class Description(Section):
     """A whole ``model.toml``; whether its parts fit one another, ``consistency`` says."""
 
@@ -220,13 +228,10 @@ class Description(Section):
     source: Text
     files: dict[RelativePath, Digest] = Field(min_length=1, max_length=64)
     input: TensorSection
-    preprocess: Annotated[ImageSection | WindowSection | RecordSection, Field(discriminator="kind")]
-    extract: Annotated[CardHistorySection | BeatsSection | SpectrumSection | None, Field(discriminator="kind")] = None
+    preprocess: PreprocessSection
+    extract: ExtractSection | None = None
     outputs: tuple[OutputSection, ...] = Field(min_length=1, max_length=8)
-    decode: Annotated[
-        SsdRawSection | SsdPostprocessedSection | ClassifySection | AnomalySection | ScoreSection,
-        Field(discriminator="kind"),
-    ]
+    decode: DecodeSection
     golden: GoldenSection
     limits: LimitsSection = LimitsSection()
     metrics: Metrics = ()
