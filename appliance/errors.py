@@ -14,6 +14,7 @@
     ├── BackendError               this backend cannot answer: drop it, serve from the next, probe it later
     ├── NoBackendError             no backend answered in time: decide NO_RESULT
     ├── OutboxError                an alert could not be stored: count it, health is failed
+    ├── MemoryStoreError           what extractors remember cannot be read or written: go on, say so
     ├── BrokerError                no session with the broker: back off, connect again
     └── ForgeError                 a build step cannot be carried out: say what to do, exit 65
 
@@ -71,6 +72,10 @@ class NoBackendError(ApplianceError):
 
 class OutboxError(ApplianceError):
     """The outbox could take neither to disk nor to memory what it was given."""
+
+
+class MemoryStoreError(ApplianceError):
+    """What extractors remember could not be read or written; the message names the file."""
 
 
 class BrokerError(ApplianceError):

@@ -4,7 +4,16 @@ import math
 from collections.abc import Iterator, Mapping
 
 from appliance.config import ChannelConfig, Config, RuleConfig, SamplesConfig
-from appliance.core.model import ClassifyDecode, Model, ScoreDecode, SsdPostprocessedDecode, SsdRawDecode
+from appliance.core.fallback import ABOVE_LIMIT, BELOW_LIMIT
+from appliance.core.model import (
+    BeatsExtract,
+    ClassifyDecode,
+    Model,
+    ScoreDecode,
+    SpectrumExtract,
+    SsdPostprocessedDecode,
+    SsdRawDecode,
+)
 from appliance.core.types import FrameKind
 from appliance.core.wire import STATE_KEYS
 from appliance.errors import ConfigError
@@ -44,16 +53,24 @@ def _channel_faults(channel: ChannelConfig, model: Model) -> Iterator[str]:
         )
     if isinstance(channel.sensor, SamplesConfig) and wanted is FrameKind.WINDOW:
         yield from _window_faults(channel.sensor, model)
+    if channel.fallback is not None and channel.fallback.field not in model.fields:
+        there = f"it has {_words(model.fields)}" if model.fields else "only transactions have fields"
+        yield f"fallback.field: {channel.fallback.field!r} is no field of model {model.name}; {there}"
     for number, rule in enumerate(channel.rules):
         for fault in _rule_faults(rule, model):
             yield f"rules.{number}.{fault}"
 
 
 def _window_faults(sensor: SamplesConfig, model: Model) -> Iterator[str]:
-    """A window must hold as many values as the model takes."""
-    needed = math.prod(model.input.shape) // len(model.preprocess.mean)
+    """A window must hold as many samples as the model takes, at the rate that its features are made for."""
+    extract = model.extract if isinstance(model.extract, BeatsExtract | SpectrumExtract) else None
+    needed = extract.length if extract else math.prod(model.input.shape) // len(model.preprocess.mean)
     if sensor.length != needed:
         yield f"sensor.length: {sensor.length}, but model {model.name} takes windows of {needed} samples"
+    if extract and sensor.rate_hz != extract.rate_hz:
+        yield f"sensor.rate_hz: {sensor.rate_hz:g}, but model {model.name} takes {extract.rate_hz:g}"
+    if isinstance(extract, BeatsExtract) and sensor.stride != extract.stride:
+        yield f"sensor.stride: {sensor.stride}, but model {model.name} judges each beat once at {extract.stride}"
 
 
 def _rule_faults(rule: RuleConfig, model: Model) -> Iterator[str]:
@@ -62,8 +79,8 @@ def _rule_faults(rule: RuleConfig, model: Model) -> Iterator[str]:
     for label in rule.labels:
         if label not in known:
             yield f"labels: {label!r} is not a label of model {model.name}; it says {_words(known)}"
-    if rule.name in STATE_KEYS:
-        yield f"name: {rule.name!r} is a fixed key of the state topic; choose another name"
+    if rule.name in STATE_KEYS | {BELOW_LIMIT, ABOVE_LIMIT}:
+        yield f"name: {rule.name!r} is a fixed word of the state topic; choose another name"
     if _is_probability(model) and not 0.0 < rule.threshold <= 1.0:
         yield f"threshold: {rule.threshold:g} can never separate; scores of {model.name} lie between 0 and 1"
     floor = getattr(model.decode, "score_min", 0.0)

@@ -28,6 +28,7 @@ from appliance.log import FaultLog
 from appliance.outbox import Outbox
 from appliance.ports import Clock, Meter, Responder
 from appliance.progress import Progress
+from appliance.reasons import Reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Channel:
         limits: Limits,
         edges: Edges,
         event_prefix: str,
+        reasons: Reasons | None = None,
     ) -> None:
         """``event_prefix`` makes event ids unique over restarts of the process."""
         self.name = name
@@ -72,7 +74,7 @@ class Channel:
         """Called with each decision on the loop's thread, when set: for benches and the demo's picture."""
         self._frames = frames
         self._responder, self._model, self._inference = responder, model, inference
-        self._policy = policy
+        self._policy, self._reasons = policy, reasons
         self._policy_state: PolicyState = start(policy, event_prefix)
         self._limits = limits
         self._outbox, self._board = edges.outbox, edges.board
@@ -152,6 +154,8 @@ class Channel:
             now_s=now_s,
             provenance=self._provenance(result),
         )
+        if self._reasons is not None and len(parts) == 1:
+            decision = replace(decision, reasons=self._reasons(parts[0], result))
         self._stage("decide", now_s)
         self._faults.recovered(f"{self.name}:judge")
         return decision

@@ -4,7 +4,7 @@ An adapter (``appliance.adapters``) and its simulation (``appliance.sim``) imple
 same contract suite (``tests/contract``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
@@ -94,6 +94,25 @@ class Responder(Protocol):
 
     def respond(self, frame: Frame, decision: Decision) -> None:
         """Answer the question that ``frame`` was. Never blocks; what cannot be sent is dropped and counted."""
+        ...
+
+
+class MemoryStore(Protocol):
+    """What extractors remember over a restart: small values by owner and key. For any thread."""
+
+    def load(self, owner: str) -> dict[str, bytes]:
+        """Return every entry of ``owner``. Raises MemoryStoreError."""
+        ...
+
+    def save(self, owner: str, entries: Mapping[str, bytes]) -> None:
+        """Write all of ``entries`` or none; an empty value removes its entry. Raises MemoryStoreError.
+
+        Once it has returned, a power cut does not undo it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let the store go. Idempotent; never raises."""
         ...
 
 

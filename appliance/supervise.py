@@ -10,6 +10,7 @@ from appliance.core import wire
 from appliance.core.health import ChannelHealth, OutboxHealth, Report, assess, stalled, status_line
 from appliance.core.types import ClockState
 from appliance.inference import Inference
+from appliance.keeper import Keeper
 from appliance.log import FaultLog, get
 from appliance.loop import Channel, stamp_of
 from appliance.outbox import Outbox
@@ -43,6 +44,8 @@ class Crew:
     faults: FaultLog
     service: ServiceManager
     identity: wire.Identity
+    keeper: Keeper | None
+    """Saves what channels remember; None when none does."""
     housekeep: Callable[[], object]
     """Called at each tick, for what has to be done now and then; quick, never raises."""
     outbox_limits: OutboxConfig
@@ -77,6 +80,8 @@ class Supervisor:
         publisher = self._start("publisher", crew.publisher.run, publishing)
         workers = [self._start(f"channel-{channel.name}", channel.run, working) for channel in crew.channels]
         workers.append(self._start("probe", self._probe, working))
+        if crew.keeper is not None:
+            workers.append(self._start("keeper", crew.keeper.run, working))
         self._introduce()
         crew.service.ready()
         _log.info("started", channels=[channel.name for channel in crew.channels], node=crew.identity.node)
@@ -100,6 +105,8 @@ class Supervisor:
         if self._crew.outbox_volatile and waiting:
             _log.error("messages lost with the memory they waited in", messages=waiting)
         self._crew.outbox.close()
+        if self._crew.keeper is not None:
+            self._crew.keeper.close()
         for inference in self._crew.inferences:
             inference.close()
 

@@ -12,6 +12,9 @@ from appliance.adapters.model_folder import read_model
 from appliance.board import Board
 from appliance.config import OutboxConfig
 from appliance.core.backoff import Backoff
+from appliance.core.fallback import Fallback
+from appliance.core.features import Extractor
+from appliance.core.model import Model
 from appliance.core.policy import Policy, Rule
 from appliance.core.preprocess import Preprocessor
 from appliance.core.types import Array, Decision, Frame, Message, OutcomeState
@@ -21,6 +24,7 @@ from appliance.log import FaultLog, get
 from appliance.loop import Channel, Edges, Limits
 from appliance.outbox import Outbox
 from appliance.ports import Sensor
+from appliance.reasons import Reasons
 from appliance.sensing import Sensing
 from appliance.sim.backend import ScriptedBackend
 from appliance.sim.clock import ManualClock
@@ -74,6 +78,10 @@ class ChannelBench:
         sensor: Sensor | None = None,
         clock: ManualClock | None = None,
         stop: Event | None = None,
+        model: Model = MODEL,
+        extractor: Extractor | None = None,
+        fallback: Fallback | None = None,
+        reasons: int = 0,
     ) -> None:
         self.clock = clock or ManualClock(auto_advance=True)
         self.meter = RecordingMeter(self.clock)
@@ -82,7 +90,7 @@ class ChannelBench:
         self.tpu = ScriptedBackend(CpuBackend(), self.clock, name="tpu", slow_s=SLOW_S)
         self.cpu = ScriptedBackend(CpuBackend(), self.clock, name="cpu", slow_s=SLOW_S)
         self.inference = Inference(
-            MODEL, (self.tpu, self.cpu), self.clock, self.meter, deadline_s=DEADLINE_S, probe_interval_s=30.0
+            model, (self.tpu, self.cpu), self.clock, self.meter, deadline_s=DEADLINE_S, probe_interval_s=30.0
         )
         self.happened: list[str] = []
         """What the channel did to its edges, in order."""
@@ -96,14 +104,16 @@ class ChannelBench:
         self.faults = FaultLog(get("channel"), self.clock.monotonic_s)
         self.edges = Edges(self.outbox, self.board, self.clock, self.meter, self.faults, IDENTITY)
         self.sensing = self._sensing(sensor or self, name)
-        prepare = measured(Preprocessor(MODEL), model=MODEL.name, clock=self.clock, meter=self.meter)
+        prepare = measured(Preprocessor(model, extractor), model=model.name, clock=self.clock, meter=self.meter)
+        explain = Reasons(model, self.inference, {}, self.clock, self.meter, count=reasons) if reasons else None
         self.channel = Channel(
             name,
             frames=InTurn(self.sensing, prepare),
             responder=self,
-            model=MODEL,
+            model=model,
             inference=self.inference,
-            policy=Policy(name, rules),
+            policy=Policy(name, rules, fallback),
+            reasons=explain,
             limits=Limits(AGE_MAX_S, STATE_INTERVAL_S),
             edges=self.edges,
             event_prefix="b1",

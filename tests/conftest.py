@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.broker import Mosquitto, mosquitto_path
 
 REQUIRE_SYSTEM_PACKAGES = "REQUIRE_SYSTEM_PACKAGES"
 """Environment variable: at 1, a system package that a test needs and this machine lacks is a failure, not a skip."""
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is slow, not wrong; pytest's timeout is the bound
+settings.load_profile("untimed")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

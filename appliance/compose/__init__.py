@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 
 from appliance.adapters.backends import make_backend
+from appliance.compose.appliance import Appliance, Parts
 from appliance.compose.folders import STATE_DIRECTORY, state_dir
-from appliance.compose.wiring import Appliance, Parts, Wiring, read_models
+from appliance.compose.wiring import Wiring, read_models
 from appliance.config import Config, ModelConfig
 from appliance.core.golden import GoldenReport
 from appliance.core.model import Model

@@ -2,29 +2,28 @@
 
 import contextlib
 import random
-import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
 from appliance import __version__
-from appliance.adapters.backends import make_backend
 from appliance.adapters.clock import SystemClock
 from appliance.adapters.identity import hardware, node_id
+from appliance.adapters.memory import SqliteMemory
 from appliance.adapters.metrics import PrometheusMeter
 from appliance.adapters.model_folder import read_model
 from appliance.adapters.mqtt import PahoLink
-from appliance.adapters.sensors import make_sensor
 from appliance.adapters.systemd import make_service_manager
 from appliance.board import Board
 from appliance.commands import Commands
+from appliance.compose.appliance import Appliance, Parts
 from appliance.compose.folders import memory_folder, state_dir
-from appliance.config import BackendName, ChannelConfig, Config, ModelConfig, OutboxConfig, SensorConfig
+from appliance.config import ChannelConfig, Config, OutboxConfig
 from appliance.core import wire
+from appliance.core.attribution import explainable
 from appliance.core.backoff import Backoff
 from appliance.core.discovery import ChannelCard, discovery
+from appliance.core.fallback import Fallback
 from appliance.core.features import make_extractor
 from appliance.core.model import Model
 from appliance.core.policy import Policy, Rule
@@ -33,57 +32,18 @@ from appliance.core.types import FrameKind
 from appliance.errors import ConfigError
 from appliance.frames import Ahead, Frames, InTurn, measured
 from appliance.inference import Inference
+from appliance.keeper import Keeper, Remembering
 from appliance.log import FaultLog, get
 from appliance.loop import Channel, Edges, Limits
 from appliance.outbox import Outbox, UnavailableError
-from appliance.ports import Backend, Clock, Responder, Sensor, SensorContext, ServiceManager
+from appliance.ports import Clock, Responder, Sensor, SensorContext
 from appliance.publisher import Publisher
+from appliance.reasons import Reasons
 from appliance.sensing import Sensing
 from appliance.supervise import Crew, Supervisor
 
 VOLATILE_BYTES_MAX = 16_000_000
 """What alerts may take of the memory while the disk cannot be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a test or a bench may put in the place of a real edge."""
-
-    make_sensor: Callable[[SensorConfig, SensorContext], Sensor] = make_sensor
-    make_backend: Callable[[BackendName, ModelConfig], Backend] = make_backend
-    clock: Clock | None = None
-    service: ServiceManager | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Appliance:
-    """A wired appliance; nothing runs yet, but every model is proven."""
-
-    channels: tuple[Channel, ...]
-    clock: Clock
-    meter: PrometheusMeter
-    identity: wire.Identity
-    supervisor: Supervisor
-    volatile_folder: Path | None
-    """Where the outbox is while the disk cannot be used; removed at the end."""
-
-    def run(self, stop: Event) -> int:
-        """Run until ``stop`` is set or every recording has ended. Returns the process's exit code."""
-        try:
-            return self.supervisor.run(stop)
-        finally:
-            self._let_go()
-
-    def close(self) -> None:
-        """Let go of what ``build`` opened, when ``run`` was not called."""
-        self.supervisor.close()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Free the metrics' port, and the memory that an outbox was in."""
-        self.meter.close()
-        if self.volatile_folder is not None:
-            shutil.rmtree(self.volatile_folder, ignore_errors=True)
 
 
 class Wiring:
@@ -98,6 +58,11 @@ class Wiring:
         self._faults = FaultLog(get("appliance"), self._clock.monotonic_s)
         self._stop = Event()
         self._volatile_folder: Path | None = None
+        self._extractors = {
+            name: Remembering(make_extractor(extract))
+            for name, channel in config.channels.items()
+            if (extract := models[channel.model].extract) is not None
+        }
         self._identity = _identity(config, self._folder, self._clock)
         self._link = PahoLink(
             config.mqtt,
@@ -110,6 +75,7 @@ class Wiring:
         """Prove the models, open the outbox, wire everything."""
         inferences = {key: self._inference(key, model) for key, model in self._models.items()}
         outbox = self._outbox()
+        keeper = self._keeper()
         edges = Edges(outbox, self._board, self._clock, self._meter, self._faults, self._identity)
         channels = tuple(
             self._channel(name, channel, inferences[channel.model], edges)
@@ -126,6 +92,7 @@ class Wiring:
             faults=self._faults,
             service=self._parts.service or make_service_manager(),
             identity=self._identity,
+            keeper=keeper,
             housekeep=self._system_clock.record_floor,
             outbox_limits=self._config.outbox,
             outbox_volatile=self._volatile_folder is not None,
@@ -166,7 +133,8 @@ class Wiring:
             responder=sensor if isinstance(sensor, Responder) else None,
             model=self._models[channel.model],
             inference=inference,
-            policy=Policy(name, _rules(channel)),
+            policy=Policy(name, _rules(channel), _fallback(channel, self._models[channel.model])),
+            reasons=self._reasons(name, channel, inference),
             limits=Limits(channel.frame_age_max_s, channel.state_interval_s),
             edges=edges,
             event_prefix=f"{self._clock.boot_id[:8]}-{round(self._clock.monotonic_s() * 1e3):x}",
@@ -175,8 +143,9 @@ class Wiring:
     def _frames(self, name: str, channel: ChannelConfig, sensor: Sensor, sensing: Sensing) -> Frames:
         """Pictures ahead of the loop, everything else in turn with it."""
         model = self._models[channel.model]
-        extractor = make_extractor(model.extract) if model.extract else None
-        prepare = measured(Preprocessor(model, extractor), model=model.name, clock=self._clock, meter=self._meter)
+        prepare = measured(
+            Preprocessor(model, self._extractors.get(name)), model=model.name, clock=self._clock, meter=self._meter
+        )
         if model.preprocess.kind is not FrameKind.IMAGE:
             return InTurn(sensing, prepare)
         return Ahead(
@@ -189,6 +158,24 @@ class Wiring:
             clock=self._clock,
             meter=self._meter,
         )
+
+    def _reasons(self, name: str, channel: ChannelConfig, inference: Inference) -> Reasons | None:
+        """What explains a channel's scores, where that is wanted and can be done."""
+        model = self._models[channel.model]
+        if not channel.reasons_max or not explainable(model):
+            return None
+        words = self._extractors[name].words if name in self._extractors else {}
+        return Reasons(model, inference, words, self._clock, self._meter, count=channel.reasons_max)
+
+    def _keeper(self) -> Keeper | None:
+        """Hand back what the extractors remembered, where there are any."""
+        if not self._extractors:
+            return None
+        memory = self._config.memory
+        store = SqliteMemory(self._folder / memory.file, size_bytes_max=memory.size_bytes_max)
+        keeper = Keeper(store, self._extractors, self._clock, self._meter, self._faults, interval_s=memory.interval_s)
+        keeper.open()
+        return keeper
 
     def _inference(self, key: str, model: Model) -> Inference:
         """Open and prove a model on its backends."""
@@ -278,6 +265,14 @@ def _identity(config: Config, folder: Path, clock: Clock) -> wire.Identity:
         hardware=hardware(),
         discovery_prefix=config.mqtt.discovery_prefix,
     )
+
+
+def _fallback(channel: ChannelConfig, model: Model) -> Fallback | None:
+    """The fallback of a channel as the core knows it."""
+    given = channel.fallback
+    if given is None:
+        return None
+    return Fallback(given.field, model.fields.index(given.field), given.limit, given.severity)
 
 
 def _rules(channel: ChannelConfig) -> tuple[Rule, ...]:

@@ -4,10 +4,11 @@ One TOML file. Unknown keys are refused, every number is bounded, every error na
 can be found, the key path and what would be right. Paths in the file are relative to the file.
 """
 
-from appliance.config.channels import ChannelConfig, RuleConfig, ZoneConfig
+from appliance.config.channels import ChannelConfig, FallbackConfig, RuleConfig, ZoneConfig
 from appliance.config.device import (
     HealthConfig,
     LogConfig,
+    MemoryConfig,
     ModelConfig,
     MqttConfig,
     NodeConfig,
@@ -36,8 +37,10 @@ __all__ = [
     "CameraConfig",
     "ChannelConfig",
     "Config",
+    "FallbackConfig",
     "HealthConfig",
     "LogConfig",
+    "MemoryConfig",
     "ModelConfig",
     "MqttConfig",
     "NodeConfig",

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from appliance.config.fields import Fraction, Identifier, Point
 from appliance.config.sensors import SensorConfig
+from appliance.core.attribution import REASONS_MAX
 from appliance.core.rule import Rule
 from appliance.core.types import Severity
 from appliance.schema import Section
@@ -67,6 +68,16 @@ class RuleConfig(Section):
         )
 
 
+class FallbackConfig(Section):
+    """What is said of a transaction that has no score: a card without history, or no backend that answers."""
+
+    field: str = Field(default="amount", min_length=1, max_length=64)
+    """The number of the request that is compared."""
+    limit: float = Field(ge=0.0, le=1e12)
+    """Up to it the outcome is ``below_limit`` (let pass, flagged), else ``above_limit`` (ask somebody)."""
+    severity: Severity = Severity.WARNING
+
+
 class ChannelConfig(Section):
     """One sensor, one model, one policy."""
 
@@ -74,6 +85,9 @@ class ChannelConfig(Section):
     """Key under ``models``."""
     sensor: SensorConfig
     rules: tuple[RuleConfig, ...] = Field(min_length=1, max_length=32)
+    fallback: FallbackConfig | None = None
+    reasons_max: int = Field(default=3, ge=0, le=REASONS_MAX)
+    """Reasons a decision carries, where the model's features have names; 0 gives none."""
     capture_timeout_s: float = Field(default=2.0, ge=0.01, le=300.0)
     """Longest wait for a frame; then the channel says NO_RESULT and the sensor is reopened."""
     frame_age_max_s: float = Field(default=1.0, ge=0.001, le=300.0)

@@ -76,6 +76,16 @@ class OutboxConfig(Section):
     """An alert survives a kill at once, a power cut after this long; longer is kinder to the SD card."""
 
 
+class MemoryConfig(Section):
+    """What channels remember over a restart: cards' histories, a wearer's baseline."""
+
+    file: str = Field(default="memory.db", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """A file name in ``node.state_dir``."""
+    interval_s: float = Field(default=30.0, ge=0.1, le=3600.0)
+    """What changed is saved this often: a power cut costs at most this much; longer is kinder to the SD card."""
+    size_bytes_max: int = Field(default=100_000_000, ge=100_000, le=10_000_000_000)
+
+
 class ModelConfig(Section):
     """A model folder and how to run it."""
 

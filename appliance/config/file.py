@@ -7,7 +7,15 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from appliance.config.channels import ChannelConfig
-from appliance.config.device import HealthConfig, LogConfig, ModelConfig, MqttConfig, NodeConfig, OutboxConfig
+from appliance.config.device import (
+    HealthConfig,
+    LogConfig,
+    MemoryConfig,
+    ModelConfig,
+    MqttConfig,
+    NodeConfig,
+    OutboxConfig,
+)
 from appliance.config.fields import FOLDER, Identifier
 from appliance.config.sensors import CameraConfig, TransactionsConfig
 from appliance.errors import ConfigError
@@ -25,6 +33,7 @@ class Config(Section):
     node: NodeConfig = NodeConfig()
     mqtt: MqttConfig = MqttConfig()
     outbox: OutboxConfig = OutboxConfig()
+    memory: MemoryConfig = MemoryConfig()
     models: dict[Identifier, ModelConfig] = Field(min_length=1)
     channels: dict[Identifier, ChannelConfig] = Field(min_length=1, max_length=32)
     health: HealthConfig = HealthConfig()

@@ -56,6 +56,10 @@ def _duration(name: str, text: str, *labels: str) -> Metric:
 
 
 _ROWS = (
+    # What channels remember, and why they decided.
+    _counter("edge_memory_saved_total", "Entries of extractors' memory written to disk.", "channel"),
+    _counter("edge_memory_dropped_total", "Entries of memory given up: the disk did not take them.", "channel"),
+    _counter("edge_reasons_missing_total", "Decisions without reasons: asking again took too long.", "model"),
     # One frame's journey.
     _counter("edge_capture_frames_total", "Frames captured.", "channel"),
     _counter("edge_frames_dropped_total", "Frames that were never judged.", "channel", "reason"),

@@ -7,8 +7,10 @@ judged is neither a hit nor a miss.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from appliance.core.fallback import Fallback, fall_back
 from appliance.core.rule import Rule, RuleState, floor, judge
 from appliance.core.types import (
+    Alert,
     Decision,
     EventType,
     Frame,
@@ -31,6 +33,8 @@ class Policy:
 
     channel: str
     rules: tuple[Rule, ...]
+    fallback: Fallback | None = None
+    """What is said of a record that has no score."""
 
     def __post_init__(self) -> None:
         assert self.rules, f"channel {self.channel} has no rules"
@@ -115,7 +119,8 @@ def undecided(
 ) -> tuple[PolicyState, Decision]:
     """Say that a frame could not be judged, or that there was none.
 
-    That is neither a hit nor a miss: no event begins, ends or is told of, and what was judged before stays in view.
+    That is neither a hit nor a miss: no event of a rule begins, ends or is told of, and what was judged before stays in
+    view. A record without a score is flagged by the policy's fallback, where it has one.
 
     Args:
         state: as returned by ``start`` or the call before.
@@ -128,26 +133,35 @@ def undecided(
     """
     assert outcome_state is not OutcomeState.RESULT, "a result is decided"
     seq = state.frame_seq if frame is None else frame.seq
+    word = ""
+    alerts: tuple[Alert, ...] = ()
+    if policy.fallback is not None and frame is not None:
+        new_id = f"{state.event_prefix}-{policy.channel}-{state.events + 1}"
+        word, alerts = fall_back(policy.fallback, frame, new_id)
     decision = Decision(
         channel=policy.channel,
         outcome_state=outcome_state,
         rules=dict.fromkeys((rule.name for rule in policy.rules), None),
         predictions=(),
-        alerts=(),
+        alerts=alerts,
         provenance=provenance,
         frame_seq=seq,
         captured_s=now_s if frame is None else frame.captured_s,
         decided_s=now_s,
         threshold=policy.rules[0].threshold,
         reason=reason or outcome_state.value,
+        fallback=word,
     )
-    return replace(state, frame_seq=seq), decision
+    return replace(state, frame_seq=seq, events=state.events + bool(alerts)), decision
 
 
 def outcome(decision: Decision) -> str:
-    """Return the one word for a decision: its first active rule in the policy's order, or CLEAR, or UNKNOWN."""
+    """Return the one word for a decision: its first active rule in the policy's order, or CLEAR.
+
+    Of a frame that could not be judged what the fallback says, or UNKNOWN.
+    """
     if decision.outcome_state is not OutcomeState.RESULT:
-        return UNKNOWN
+        return decision.fallback or UNKNOWN
     return next((name for name, active in decision.rules.items() if active), CLEAR)
 
 

@@ -133,6 +133,8 @@ class Reason:
     effect: float
     """How far the score would fall if this feature had its average value, in the unit of the model's raw score
     (for fraud: of the logit). Negative when the feature spoke against the prediction."""
+    words: str = ""
+    """For people: what the feature means, where somebody wrote it down."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,16 +16,35 @@ context gets a prefix, and rules may not take a name of ``STATE_KEYS`` (the conf
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite
 
+from appliance.core.attribution import REASONS_MAX
 from appliance.core.health import Level, Report
+from appliance.core.identity import Identity, Stamp
 from appliance.core.policy import outcome
-from appliance.core.types import Alert, Box, ClockState, Decision, Message
+from appliance.core.types import Alert, Box, Decision, Message
+
+__all__ = [
+    "CONTEXT_PREFIX",
+    "SCHEMA",
+    "STATE_KEYS",
+    "Identity",
+    "Stamp",
+    "availability",
+    "encode",
+    "event",
+    "metrics",
+    "reply",
+    "state",
+    "status",
+]
 
 SCHEMA = 1
 """Version of the payloads: rises when a key changes its meaning or goes away, not when one is added."""
 CONTEXT_PREFIX = "context_"
+_REASON_KEYS = frozenset(
+    f"reason_{place}{leaf}" for place in range(1, REASONS_MAX + 1) for leaf in ("", "_effect", "_words")
+)
 STATE_KEYS = frozenset(
     {
         "schema",
@@ -48,66 +67,12 @@ STATE_KEYS = frozenset(
         "clock",
         "frame_age_ms",
         "request_id",
+        *_REASON_KEYS,
     }
 )
 """The fixed keys of a state or reply, which no rule may be named."""
 _SIGNIFICANT_DIGITS = 6
 _METRIC_DECIMALS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who speaks, and under which topics."""
-
-    root: str
-    node: str
-    """Stable id of this device."""
-    name: str
-    """What people call it."""
-    boot_id: str
-    software_version: str
-    hardware: str
-    discovery_prefix: str
-
-    @property
-    def base(self) -> str:
-        """The topic under which everything of this device is."""
-        return f"{self.root}/{self.node}"
-
-    @property
-    def availability_topic(self) -> str:
-        """Whether the device is there."""
-        return f"{self.base}/availability"
-
-    @property
-    def status_topic(self) -> str:
-        """Health."""
-        return f"{self.base}/status"
-
-    @property
-    def metrics_topic(self) -> str:
-        """Numbers."""
-        return f"{self.base}/metrics"
-
-    @property
-    def birth_topic(self) -> str:
-        """Where Home Assistant says that it has started."""
-        return f"{self.discovery_prefix}/status"
-
-    def channel_topic(self, channel: str, leaf: str = "") -> str:
-        """Return the topic of a channel, or one below it: ``availability``, ``state``, ``event``, ``request``."""
-        return f"{self.base}/{channel}" + (f"/{leaf}" if leaf else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """When."""
-
-    mono_ns: int
-    """Monotonic; orders what has the same boot id."""
-    ts: str | None
-    """ISO 8601, UTC, for display; None while the wall clock is known to be wrong."""
-    clock: ClockState
 
 
 def encode(payload: Mapping[str, object] | str | None) -> bytes:
@@ -154,6 +119,7 @@ def event(alert: Alert, decision: Decision, identity: Identity, stamp: Stamp) ->
         "frame_age_ms": _age_ms(decision),
         "historical": False,
         **_box(alert.box),
+        **_reasons(decision),
         **{f"{CONTEXT_PREFIX}{key}": _plain(value) for key, value in alert.context.items()},
     }
     return Message(identity.channel_topic(decision.channel, "event"), payload)
@@ -239,7 +205,19 @@ def _state(decision: Decision, identity: Identity, stamp: Stamp) -> dict[str, ob
         **_when(identity, stamp),
         "seq": decision.frame_seq,
         "frame_age_ms": _age_ms(decision),
+        **_reasons(decision),
     }
+
+
+def _reasons(decision: Decision) -> dict[str, object]:
+    """Return what moved the score, strongest first: ``reason_1``, its effect, and its words where it has some."""
+    flat: dict[str, object] = {}
+    for place, reason in enumerate(decision.reasons, start=1):
+        flat[f"reason_{place}"] = reason.feature
+        flat[f"reason_{place}_effect"] = _short(reason.effect)
+        if reason.words:
+            flat[f"reason_{place}_words"] = reason.words
+    return flat
 
 
 def _judged_by(decision: Decision) -> dict[str, object]:

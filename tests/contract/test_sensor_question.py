@@ -125,3 +125,26 @@ def test_every_number_that_float32_holds_is_taken_as_it_is(fields: dict[str, flo
     question = read_question(json.dumps(fields).encode(), FEATURES)
     assert isinstance(question, Question)
     assert question.numbers.tolist() == [fields["amount"], fields["hour"]]
+
+
+TOKENS = ("card", "terminal")
+
+
+def test_a_request_for_a_model_with_tokens_says_whose_it_is() -> None:
+    question = read_question(b'{"amount": 1, "hour": 2, "card": "c1", "terminal": "t9"}', FEATURES, TOKENS)
+    assert isinstance(question, Question)
+    assert question.context == {"card": "c1", "terminal": "t9"}
+
+
+@pytest.mark.parametrize("words", ['"card": "c1"', '"card": "c1", "terminal": ""', '"card": "c1", "terminal": 9'])
+def test_a_request_that_does_not_say_whose_it_is_is_refused(words: str) -> None:
+    refusal = read_question(f'{{"amount": 1, "hour": 2, "id": "r1", {words}}}'.encode(), FEATURES, TOKENS)
+    assert isinstance(refusal, Refusal)
+    assert "'terminal' is missing" in refusal.error
+    assert refusal.request_id == "r1"
+
+
+def test_a_time_since_1970_keeps_its_milliseconds() -> None:
+    question = read_question(b'{"amount": 1767225600.125, "hour": 0}', FEATURES)
+    assert isinstance(question, Question)
+    assert question.numbers[0] == 1767225600.125

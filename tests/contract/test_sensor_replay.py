@@ -74,6 +74,49 @@ def test_what_is_written_is_what_is_played_bit_for_bit(tmp_path: Path, kind: Fra
         np.testing.assert_array_equal(frame.data, original)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_record_is_played_in_float64_and_a_time_since_1970_keeps_its_milliseconds(
+    tmp_path: Path, dtype: type[np.generic]
+) -> None:
+    frames = np.array([[1767225600.125, 1.0]], dtype)
+    write_recording(tmp_path / "r.npz", FrameKind.RECORD, frames, [0.0])
+    sensor, _ = make_replay(tmp_path / "r.npz", ManualClock(), speed="fast")
+    sensor.open()
+    [frame] = play(sensor)
+    sensor.close()
+    assert frame.data.dtype == np.float64
+    np.testing.assert_array_equal(frame.data, frames[0].astype(np.float64))
+
+
+CARDS, TERMINALS = ["c1", "c2", "", "c1"], ["t1", "t1", "t2", ""]
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_the_words_of_a_record_are_played_with_it(tmp_path: Path, repeat: bool) -> None:  # noqa: FBT001 - a table's column
+    context = {"card": CARDS, "terminal": TERMINALS}
+    write_recording(tmp_path / "r.npz", FrameKind.RECORD, records(4), np.arange(4.0), context=context)
+    sensor, _ = make_replay(tmp_path / "r.npz", ManualClock(), speed="fast", repeat=repeat)
+    sensor.open()
+    first = [sensor.capture(1.0).context for _ in range(2)]
+    sensor.close()
+    sensor.open()  # goes on where it was, words included
+    rest = [sensor.capture(1.0).context for _ in range(2 + 4 * repeat)]
+    sensor.close()
+    words = [{"card": "c1", "terminal": "t1"}, {"card": "c2", "terminal": "t1"}, {"terminal": "t2"}, {"card": "c1"}]
+    assert first + rest == words + words * repeat
+
+
+def test_a_slow_loop_gets_the_words_of_the_picture_it_sees(tmp_path: Path) -> None:
+    words = {"place": [f"p{number}" for number in range(10)]}
+    write_recording(tmp_path / "r.npz", FrameKind.IMAGE, images(10), np.arange(10) * 0.1, context=words)
+    clock = ManualClock(monotonic_s=START_S)
+    sensor, _ = make_replay(tmp_path / "r.npz", clock)
+    sensor.open()
+    clock.advance(0.55)
+    assert sensor.capture(0.0).context == {"place": "p5"}
+    sensor.close()
+
+
 def test_at_real_speed_a_frame_is_captured_at_its_own_time(tmp_path: Path) -> None:
     write_recording(tmp_path / "r.npz", FrameKind.IMAGE, images(3), [50.0, 50.5, 52.0])
     sensor, _ = make_replay(tmp_path / "r.npz", ManualClock(monotonic_s=START_S, auto_advance=True))
@@ -220,6 +263,17 @@ def flipped(file: Path) -> None:
         (lambda file: save(file, times_s=np.array(["0", "1"])), "times_s must be 2 numbers"),
         (lambda file: save(file, signal_faults=np.array(["gap"])), "signal_faults must be 2 words"),
         (lambda file: save(file, signal_faults=np.array(["x" * 99, ""])), "signal_faults must be 2 words"),
+        (lambda file: save(file, context=np.array([["a"], ["b"]])), "it has no array 'context_keys'"),
+        (lambda file: save(file, context=np.array([["a"]]), context_keys=np.array(["k"])), r"context must be \[2, k\]"),
+        (lambda file: save(file, context=np.array(["a", "b"]), context_keys=np.array(["k"])), "context must be"),
+        (
+            lambda file: save(file, context=np.array([["a"], ["x" * 99]]), context_keys=np.array(["k"])),
+            "at most 16 characters",
+        ),
+        (
+            lambda file: save(file, context=np.array([["a"], ["b"]]), context_keys=np.array(["k", "l"])),
+            "context_keys must be 1 words",
+        ),
     ],
 )
 def test_a_file_that_is_not_what_it_says_is_refused_with_the_reason(

@@ -4,6 +4,7 @@ from math import inf, nan
 
 import pytest
 
+from appliance.core.attribution import REASONS_MAX
 from appliance.core.health import OutboxHealth, assess
 from appliance.core.types import (
     Box,
@@ -11,6 +12,7 @@ from appliance.core.types import (
     Message,
     OutcomeState,
     Provenance,
+    Reason,
 )
 from appliance.core.wire import (
     STATE_KEYS,
@@ -152,8 +154,21 @@ def test_a_state_that_was_not_judged_is_null_and_never_off(outcome_state: Outcom
 
 
 def test_the_reserved_names_are_exactly_the_fixed_keys() -> None:
-    answer = reply(make_decision({"fraud": True}), IDENTITY, STAMP, "r1")
+    reasons = tuple(Reason(f"f{number}", 0.5, "far above") for number in range(REASONS_MAX))
+    answer = reply(make_decision({"fraud": True}, reasons=reasons), IDENTITY, STAMP, "r1")
     assert set(answer) - {"fraud"} == STATE_KEYS
+
+
+def test_reasons_stand_flat_and_in_order_and_words_only_where_there_are_some() -> None:
+    reasons = (Reason("speed", 1.25, "too fast for any car"), Reason("hour", -0.5))
+    payload = keys_of(state(make_decision({"fraud": True}, reasons=reasons), IDENTITY, STAMP))
+    assert {key: value for key, value in payload.items() if key.startswith("reason_")} == {
+        "reason_1": "speed",
+        "reason_1_effect": 1.25,
+        "reason_1_words": "too fast for any car",
+        "reason_2": "hour",
+        "reason_2_effect": -0.5,
+    }
 
 
 @pytest.mark.parametrize("name", sorted(STATE_KEYS))

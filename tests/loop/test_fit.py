@@ -43,12 +43,12 @@ SENSORS_FIT = [
 ZONE = {"polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]}
 
 
-def faults(*channels: tuple[str, dict[str, Any], dict[str, object]]) -> list[str]:
-    """What is wrong with channels of model, sensor and one rule; named ``c0``, ``c1``, ..."""
+def faults(*channels: tuple[str, dict[str, Any], dict[str, object]], **more: object) -> list[str]:
+    """What is wrong with channels of model, sensor and one rule; named ``c0``, ``c1``, ... ``more`` is for each."""
     tree: dict[str, Any] = {
         "models": {name: {"folder": name} for name, _, _ in channels},
         "channels": {
-            f"c{number}": {"model": name, "sensor": sensor, "rules": [rule]}
+            f"c{number}": {"model": name, "sensor": sensor, "rules": [rule], **more}
             for number, (name, sensor, rule) in enumerate(channels)
         },
     }
@@ -109,7 +109,7 @@ def test_a_window_of_another_length_than_the_models_is_refused(length: int) -> N
         ("tiny-uint8", CAMERA, {"labels": ["red", "pink"]}, "labels: 'pink' is not a label of model tiny-uint8; it"),
         ("card-example", TRANSACTIONS, {"labels": ["theft"]}, "labels: 'theft' is not a label of model card-example;"),
         ("vibration-example", SAMPLES, {"labels": ["fire"]}, "labels: 'fire' is not a label of model vibration-ex"),
-        ("person", CAMERA, {"name": "outcome"}, "name: 'outcome' is a fixed key of the state topic; choose another"),
+        ("person", CAMERA, {"name": "outcome"}, "name: 'outcome' is a fixed word of the state topic; choose another"),
         ("person", CAMERA, {"threshold": 1.1}, "threshold: 1.1 can never separate; scores of person lie between 0 and"),
         ("card-example", TRANSACTIONS, {"threshold": 0.0}, "threshold: 0 can never separate; scores of card-example"),
         ("person", CAMERA, {"threshold": 0.2}, "threshold: 0.2 is below 0.3, under which person reports nothing; ra"),
@@ -175,3 +175,26 @@ def test_a_rule_is_named_by_its_place(number: int) -> None:
     config = configuration.parse(tree, text="", file=Path("a.toml"))
     with pytest.raises(ConfigError, match=rf"^a\.toml: channels\.gate\.rules\.{number}\.labels: 'unicorn'"):
         check_fit(config, MODELS, "a.toml")
+
+
+def test_a_fallback_on_a_field_of_the_request_fits() -> None:
+    fallback = {"field": "amount", "limit": 50.0}
+    assert faults(("card-example", TRANSACTIONS, RULES["card-example"]), fallback=fallback) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "sensor", "told"),
+    [
+        ("card-example", TRANSACTIONS, "'sum' is no field of model card-example; it has 'amount', "),
+        ("person", CAMERA, "'sum' is no field of model person; only transactions have fields"),
+    ],
+)
+def test_a_fallback_on_something_the_request_has_not_is_refused(model: str, sensor: dict[str, Any], told: str) -> None:
+    [fault] = faults((model, sensor, RULES[model]), fallback={"field": "sum", "limit": 50.0})
+    assert fault.startswith(f"a.toml: channels.c0.fallback.field: {told}")
+
+
+@pytest.mark.parametrize("name", ["below_limit", "above_limit"])
+def test_a_rule_named_like_an_outcome_of_the_fallback_is_refused(name: str) -> None:
+    [fault] = faults(("card-example", TRANSACTIONS, RULES["card-example"] | {"name": name}))
+    assert "is a fixed word of the state topic" in fault

@@ -167,6 +167,7 @@ class Site:
             faults=FaultLog(get("appliance"), self.clock.monotonic_s),
             service=self.service,
             identity=IDENTITY,
+            keeper=None,
             housekeep=lambda: self.housekept_s.append(self.clock.monotonic_s()),
             outbox_limits=OutboxConfig(),
             outbox_volatile=False,

@@ -63,7 +63,7 @@ def write_recording(
     arrays = {"kind": np.array([kind.value], "U16"), "frames": frames, "times_s": times, "signal_faults": faults}
     if context:
         arrays["context_keys"] = np.array(list(context), "U16")
-        arrays["context"] = np.array(list(context.values()), "U16").T
+        arrays["context"] = np.ascontiguousarray(np.array(list(context.values()), "U16").T)
     with file.open("wb") as stream:  # a stream: NumPy would add .npz to the name
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its keyword `allow_pickle` confuses the checker
 

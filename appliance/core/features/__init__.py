@@ -24,12 +24,17 @@ ENTRY_BYTES_MAX = 65_536
 class Extractor(Protocol):
     """Turns the frames of one channel into feature vectors. Used by one thread at a time."""
 
-    names: tuple[str, ...]
-    """The features, in the order of a vector."""
-    words: Mapping[str, str]
-    """For people, where a feature deserves it: what it means when this feature made a score high."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features, in the order of a vector."""
+        ...
 
-    def __call__(self, frame: Frame) -> tuple[Array, ...]:
+    @property
+    def words(self) -> Mapping[str, str]:
+        """For people, where a feature deserves it: what it means when this feature made a score high."""
+        ...
+
+    def __call__(self, frame: Frame, /) -> tuple[Array, ...]:
         """Return one or more float32 ``[features]`` vectors, not yet normalised: one for each inference.
 
         Raises FrameError when the frame does not fit, NoSignalError when it holds no signal, NoScoreError when what
