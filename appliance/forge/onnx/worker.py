@@ -1,0 +1,173 @@
+"""Convert an ONNX graph to a SavedModel: a script for the environment with onnx2tf; it imports nothing of ours.
+
+    python worker.py JOB.json
+
+The job names, in the folder it lies in: `model`, the ONNX file; `input`, its input's name; `shape`, that input's fixed
+shape as ONNX has it; `layout`, `first` or `last`: where its channels stand; `outputs`, the tensors to end with (empty:
+the graph's own); `samples`, an NPZ with `samples` [n, ...] in ONNX's layout. It leaves there `fixed.onnx`,
+`saved_model/`, and `reference.npz`: each output's values on the samples, computed by onnxruntime, as `output_<number>`
+in the order of `outputs.json`. What goes wrong is told in the last line, with exit code 1.
+"""
+
+import json
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Foreign = Any  # none of these libraries ships types; each is imported where it is needed, for they are heavy
+CALIBRATION_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
+"""onnx2tf fetches a file of this name for graphs that take pictures, unless one lies where it runs. Its content only
+matters when onnx2tf quantises, which it does not do here."""
+
+
+class WorkError(Exception):
+    """It cannot be converted; the message says why."""
+
+
+def main() -> int:
+    """Carry out a job."""
+    job_file = Path(sys.argv[1])
+    job = json.loads(job_file.read_text("utf-8"))
+    try:
+        convert(job_file.parent, job)
+    except WorkError as error:
+        print(f"ERROR: {' '.join(str(error).split())}", flush=True)  # noqa: T201 - a script
+        return 1
+    return 0
+
+
+def convert(folder: Path, job: dict[str, Foreign]) -> None:
+    """Fix, run, convert."""
+    say("fixing the shapes")
+    model = fixed(Path(job["model"]), job)
+    fixed_file = folder / "fixed.onnx"
+    onnx = import_module("onnx")
+
+    (folder / "outputs.json").write_text(json.dumps([each.name for each in model.graph.output]), "utf-8")
+    rename(model)
+    onnx.save(model, fixed_file)
+    say("running the original")
+    reference = run(fixed_file, np.load(folder / job["samples"])["samples"])
+    np.savez(folder / "reference.npz", **{f"output_{at}": values for at, values in enumerate(reference)})
+    say("converting")
+    to_saved_model(fixed_file, folder / "saved_model", model.graph.input[0].name, job["layout"])
+
+
+def fixed(path: Path, job: dict[str, Foreign]) -> Foreign:
+    """Give the graph with every size fixed, and what is constant folded."""
+    onnx = import_module("onnx")
+    inliner = import_module("onnx.inliner")
+    onnxsim = import_module("onnxsim")
+
+    model = inliner.inline_local_functions(onnx.load(path))
+    cut(model, job["outputs"])
+    kept = [each for each in model.graph.input if each.name == job["input"]]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    for size, given in zip(model.graph.input[0].type.tensor_type.shape.dim, job["shape"], strict=True):
+        size.Clear()
+        size.dim_value = given
+    for output in model.graph.output:
+        for size in output.type.tensor_type.shape.dim:
+            size.Clear()
+    del model.graph.value_info[:]  # sizes that were inferred for other shapes
+    try:
+        simple, sound = onnxsim.simplify(model)
+    except Exception as error:
+        message = f"the graph is not sound with the input {job['shape']}: {error}"
+        raise WorkError(message) from error
+    if not sound:
+        message = "the graph gave other values after its constants were folded"
+        raise WorkError(message)
+    return simple
+
+
+def cut(model: Foreign, outputs: list[str]) -> None:
+    """End the graph with these tensors; the operators behind them go when it is simplified."""
+    if not outputs:
+        return
+    onnx = import_module("onnx")
+
+    made = {name for node in model.graph.node for name in node.output}
+    missing = [name for name in outputs if name not in made]
+    if missing:
+        message = f"no operator gives {', '.join(missing)}"
+        raise WorkError(message)
+    own = {each.name: each for each in model.graph.output}
+    wanted = [own.get(name) or onnx.ValueInfoProto(name=name) for name in outputs]
+    inferred = import_module("onnx.shape_inference").infer_shapes(model).graph.value_info
+    known = {each.name: each for each in inferred}
+    wanted = [known.get(each.name, each) if not each.HasField("type") else each for each in wanted]
+    for each in wanted:
+        if not each.HasField("type"):
+            each.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    del model.graph.output[:]
+    model.graph.output.extend(wanted)
+
+
+def rename(model: Foreign) -> None:
+    """Give nodes and tensors names that are TensorFlow's too: letters, digits and underscores, each once."""
+    taken: dict[str, str] = {"": ""}
+
+    def safe(name: str) -> str:
+        if name not in taken:
+            plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+            plain = plain if re.match("[A-Za-z]", plain) else f"t_{plain}"
+            while plain in taken.values():
+                plain += "_"
+            taken[name] = plain
+        return taken[name]
+
+    for at, node in enumerate(model.graph.node):
+        node.name = f"node_{at}"
+        node.input[:] = [safe(name) for name in node.input]
+        node.output[:] = [safe(name) for name in node.output]
+    graph = model.graph
+    for each in [*graph.input, *graph.output, *graph.initializer, *graph.value_info]:
+        each.name = safe(each.name)
+
+
+def run(path: Path, samples: Foreign) -> list[Foreign]:
+    """Run samples [n, ...] one by one on onnxruntime; gives each output's values [n, ...]."""
+    onnxruntime = import_module("onnxruntime")
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        rows = [session.run(None, {name: sample[np.newaxis]}) for sample in samples]
+    except Exception as error:
+        message = f"onnxruntime cannot run the graph: {error}"
+        raise WorkError(message) from error
+    return [np.concatenate(each) for each in zip(*rows, strict=True)]
+
+
+def to_saved_model(path: Path, folder: Path, name: str, layout: str) -> None:
+    """Have onnx2tf write a SavedModel with a signature."""
+    onnx2tf = import_module("onnx2tf")
+
+    np.save(path.parent / CALIBRATION_FILE, np.zeros((20, 128, 128, 3), np.float32))
+    keep = {"keep_shape_absolutely_input_names": [name]} if layout == "last" else {}
+    try:
+        onnx2tf.convert(
+            input_onnx_file_path=str(path),
+            output_folder_path=str(folder),
+            output_signaturedefs=True,
+            non_verbose=True,
+            **keep,
+        )
+    except (Exception, SystemExit) as error:  # it ends the process for operators it cannot take
+        message = f"onnx2tf cannot convert the graph: {str(error).strip() or type(error).__name__}"
+        raise WorkError(message) from error
+
+
+def say(words: str) -> None:
+    """Tell what is being done."""
+    print(f"STEP: {words}", flush=True)  # noqa: T201 - a script
+
+
+if __name__ == "__main__":
+    sys.exit(main())
