@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from appliance.forge.onnx.cli import import_onnx_command
 from appliance.forge.package_cli import card_command, compare_command, package_command
 
 HELP = """Turn a trained network into a model folder the device accepts, and know what each step cost.
@@ -65,3 +66,4 @@ def report(
 app.command("package")(package_command)
 app.command("card")(card_command)
 app.command("compare")(compare_command)
+app.command("import-onnx")(import_onnx_command)
