@@ -116,21 +116,32 @@ def _entry(schema: Foreign, name: str, index: int) -> Foreign:
 def _widen_halves(schema: Foreign, model: Foreign) -> None:
     """Turn float16 weights into float32 and drop the operators that did so at run time."""
     graph = model.subgraphs[0]
-    kept = []
+    halves: dict[int, int] = {}
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
-        source = graph.tensors[operator.inputs[0]]
-        data = model.buffers[source.buffer].data
-        dequantize = max(code.builtinCode, code.deprecatedBuiltinCode) == schema.BuiltinOperator.DEQUANTIZE
-        if not dequantize or source.type != schema.TensorType.FLOAT16 or data is None:
-            kept.append(operator)
-            continue
-        buffer = schema.BufferT()
-        halves = np.asarray(data, np.uint8).view(np.float16)
-        buffer.data = halves.astype(np.float32).view(np.uint8)
-        model.buffers[source.buffer].data = None
-        # The tensor that is left over shows the same numbers: the calibrator reads every tensor there is.
-        source.buffer = graph.tensors[operator.outputs[0]].buffer = len(model.buffers)
-        source.type = schema.TensorType.FLOAT32
-        model.buffers.append(buffer)
-    graph.operators = kept
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == schema.BuiltinOperator.DEQUANTIZE:
+            source = graph.tensors[operator.inputs[0]]
+            data = model.buffers[source.buffer].data
+            if source.type == schema.TensorType.FLOAT16 and data is not None:
+                halves[int(operator.inputs[0])] = int(operator.outputs[0])
+                wide = schema.BufferT()
+                wide.data = np.asarray(data, np.uint8).view(np.float16).astype(np.float32).view(np.uint8)
+                graph.tensors[operator.outputs[0]].buffer = len(model.buffers)
+                model.buffers.append(wide)
+    for index in halves:
+        model.buffers[graph.tensors[index].buffer].data = None
+    wide_ones = set(halves.values())
+    graph.operators = [each for each in graph.operators if not wide_ones & {int(index) for index in each.outputs}]
+    _drop_tensors(graph, set(halves))
+
+
+def _drop_tensors(graph: Foreign, unused: set[int]) -> None:
+    """Take tensors that nothing uses out of a graph: the calibrator would read them."""
+    kept = [index for index in range(len(graph.tensors)) if index not in unused]
+    place = {-1: -1, **{old: new for new, old in enumerate(kept)}}  # -1 is an input left out, as a bias may be
+    graph.tensors = [graph.tensors[index] for index in kept]
+    for operator in graph.operators:
+        operator.inputs = [place[int(index)] for index in operator.inputs]
+        operator.outputs = [place[int(index)] for index in operator.outputs]
+    graph.inputs = [place[int(index)] for index in graph.inputs]
+    graph.outputs = [place[int(index)] for index in graph.outputs]
