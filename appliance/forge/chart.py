@@ -11,13 +11,18 @@ from xml.sax.saxutils import escape
 
 from appliance.forge.compare import Compared
 
-WIDTH, HEIGHT = 800, 480
-LEFT, RIGHT, TOP, BOTTOM = 80, 780, 50, 420
+WIDTH, HEIGHT = 900, 480
+LEFT, RIGHT, TOP, BOTTOM = 80, 640, 50, 420
+LEGEND = RIGHT + 20
+LINE = 22
 RADIUS_MAX = 34.0
 RADIUS_MIN = 3.0
-"""So that a small model beside a large one is still seen; its size stands beside it in figures."""
-TICKS = 5
-COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#17becf")
+"""So that a small model beside a large one is still seen; its size stands in the legend."""
+TICKS_MIN = 4
+COLOURS = (
+    "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b",
+    "#e377c2", "#17becf", "#7f7f7f", "#bcbd22", "#000080", "#008080",
+)  # fmt: skip
 
 Scale = Callable[[float], float]
 
@@ -46,7 +51,7 @@ def svg(name: str, models: Sequence[Compared]) -> str:
     body = [
         f'<text x="{LEFT}" y="26" font-size="16">{escape(name)} against latency; the disc\'s area is the size</text>',
         *_frame(across, up, name),
-        *(_disc(model, across, up, largest, COLOURS[at % len(COLOURS)]) for at, model in enumerate(models)),
+        *(_disc(model, across, up, largest, at) for at, model in enumerate(models)),
     ]
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
@@ -57,8 +62,7 @@ def svg(name: str, models: Sequence[Compared]) -> str:
 
 def _logarithmic(values: Sequence[float]) -> Axis:
     """Give an axis from left to right in powers of ten: models differ by orders of magnitude in time."""
-    low = math.log10(min(values)) - 0.15
-    high = math.log10(max(values)) + 0.35  # room for the labels of the rightmost
+    low, high = math.log10(min(values)) - 0.2, math.log10(max(values)) + 0.2
     steps = [10.0**power * lead for power in range(math.floor(low), math.ceil(high) + 1) for lead in (1, 2, 5)]
     ticks = tuple(step for step in steps if low <= math.log10(step) <= high)
     return Axis(lambda value: LEFT + (math.log10(value) - low) / (high - low) * (RIGHT - LEFT), ticks)
@@ -69,7 +73,9 @@ def _linear(values: Sequence[float]) -> Axis:
     low, high = min(values), max(values)
     margin = 0.1 * (high - low) or 0.05 * abs(high) or 1.0
     low, high = low - margin, high + margin
-    ticks = tuple(low + (high - low) * at / TICKS for at in range(TICKS + 1))
+    power = 10.0 ** math.floor(math.log10((high - low) / TICKS_MIN))
+    step = max(power * lead for lead in (1, 2, 5) if power * lead * TICKS_MIN <= high - low)
+    ticks = tuple(step * at for at in range(math.ceil(low / step), math.floor(high / step) + 1))
     return Axis(lambda value: BOTTOM - (value - low) / (high - low) * (BOTTOM - TOP), ticks)
 
 
@@ -95,15 +101,18 @@ def _frame(across: Axis, up: Axis, name: str) -> list[str]:
     return drawn
 
 
-def _disc(model: Compared, across: Axis, up: Axis, largest: int, colour: str) -> str:
-    """Draw a model: its interval, its disc, its name and size."""
+def _disc(model: Compared, across: Axis, up: Axis, largest: int, at: int) -> str:
+    """Draw the model that comes ``at`` in the order: its interval, its disc, and its line of the legend."""
+    colour = COLOURS[at % len(COLOURS)]
     x, y = across.place(model.latency_s * 1e3), up.place(model.metric.value)
     radius = max(RADIUS_MIN, RADIUS_MAX * math.sqrt(model.size_bytes / largest))
     high, low = up.place(model.metric.high), up.place(model.metric.low)
     bar = f"M{x:.1f} {high:.1f}V{low:.1f}M{x - 4:.1f} {high:.1f}h8M{x - 4:.1f} {low:.1f}h8"
+    line = TOP + at * LINE
     said = f"{model.label}, {model.size_bytes / 1000:,.0f} kB"
     return (
         f'<g><circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colour}" fill-opacity="0.45"/>'
         f'<path d="{bar}" stroke="{colour}" stroke-width="2"/>'
-        f'<text x="{x + radius + 4:.1f}" y="{y + 4:.1f}">{escape(said)}</text></g>'
+        f'<rect x="{LEGEND}" y="{line}" width="12" height="12" fill="{colour}" fill-opacity="0.6"/>'
+        f'<text x="{LEGEND + 18}" y="{line + 11}">{escape(said)}</text></g>'
     )

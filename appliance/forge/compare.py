@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from rich.table import Column, Table
 
 from appliance.core.facts import ModelMetric
@@ -19,6 +20,8 @@ from appliance.forge.latency import interleaved
 from appliance.forge.report import Estimate, Report
 from appliance.trust.model import FILE_BYTES_MAX
 
+REPEATS = 5
+"""Of the whole timing: how far they differ tells what a ratio is worth on a machine that does other things too."""
 MODELS_MIN, MODELS_MAX = 2, 12
 """More do not fit a chart that a person reads."""
 
@@ -42,7 +45,9 @@ class Compared:
     compressed_bytes: int
     """After gzip -9."""
     latency_s: float
-    """Of one inference on this machine, one thread, interleaved with the others."""
+    """Of one inference on this machine, one thread, interleaved with the others: the least of all repeats."""
+    ratio: Estimate
+    """Latency over the first model's: median, least and greatest of REPEATS measurements."""
     metric: Estimate
     data: str
 
@@ -65,17 +70,19 @@ def compare(paths: Sequence[Path], metric: str | None = None) -> tuple[str, list
         raise ForgeError(msg)
     models = _told_apart([_candidate(path) for path in paths], paths)
     name = _common(models, metric)
-    times_s = interleaved([model.tflite for model in models])
+    times_s = np.array([interleaved([model.tflite for model in models]) for _ in range(REPEATS)])
+    ratios = times_s / times_s[:, :1]
     return name, [
         Compared(
             label=model.label,
             size_bytes=len(model.tflite),
             compressed_bytes=len(gzip.compress(model.tflite, 9, mtime=0)),
-            latency_s=latency_s,
+            latency_s=float(times_s[:, at].min()),
+            ratio=Estimate(*(float(summary(ratios[:, at])) for summary in (np.median, np.min, np.max))),
             metric=model.metrics[name][0],
             data=model.metrics[name][1],
         )
-        for model, latency_s in zip(models, times_s, strict=True)
+        for at, model in enumerate(models)
     ]
 
 
@@ -87,7 +94,7 @@ def table(name: str, models: Sequence[Compared]) -> Table:
         Column("gzip", justify="right"),
         Column(name, justify="right"),
         Column("one inference", justify="right"),
-        Column("latency", justify="right"),
+        Column("ratio [least, greatest]", justify="right"),
         Column("measured on", overflow="fold"),
     )
     for model in models:
@@ -97,7 +104,7 @@ def table(name: str, models: Sequence[Compared]) -> Table:
             f"{model.compressed_bytes:,}",
             str(model.metric),
             f"{model.latency_s * 1e3:.4g} ms",
-            f"x {model.latency_s / models[0].latency_s:.2f}",
+            f"x {model.ratio.value:.2f} [{model.ratio.low:.2f}, {model.ratio.high:.2f}]",
             model.data,
         )
     return drawn
