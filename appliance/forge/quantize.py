@@ -71,7 +71,7 @@ def quantise(
 
 def to_float(function: Foreign) -> bytes:
     """Convert a frozen function without quantising. Raises ForgeError."""
-    return _convert(keras.tensorflow().lite.TFLiteConverter.from_concrete_functions([function]))
+    return converted(keras.tensorflow().lite.TFLiteConverter.from_concrete_functions([function]))
 
 
 def to_int8(
@@ -90,14 +90,14 @@ def to_int8(
     converter.representative_dataset = samples
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
+    return converted(converter)
+
+
+def converted(converter: Foreign) -> bytes:
+    """Run a converter, dense layers with one scale each. Raises ForgeError with the first line of what it says."""
+    tf = keras.tensorflow()
     # Newer converters quantise dense layers per channel; the Edge TPU compiler (2021) predates that and refuses it.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001 - no public switch
-    return _convert(converter)
-
-
-def _convert(converter: Foreign) -> bytes:
-    """Run a converter. Raises ForgeError with the first line of what it says."""
-    tf = keras.tensorflow()
     converter_error = load_library("tensorflow.lite.python.convert_phase", "convert networks").ConverterError
     try:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # statistics that calibration replaces

@@ -68,7 +68,7 @@ def fit(
     tf = keras.tensorflow()
     tf.keras.utils.set_random_seed(seed)
     steps = epochs * -(-len(inputs) // batch)
-    rate = tf.keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    rate = tf.keras.optimizers.schedules.CosineDecay(float(learning_rate), steps)
     network.compile(tf.keras.optimizers.Adam(rate), loss)
     telling = tf.keras.callbacks.LambdaCallback(on_epoch_end=_after_epoch(progress, what, epochs))
     try:
