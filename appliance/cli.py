@@ -141,6 +141,8 @@ def check(
     loaded = configuration.load(config)
     compose.check(loaded, file=config)
     _out.print(explain.effective(loaded), highlight=False, markup=False, soft_wrap=True)
+    for warning in explain.limits_passed(loaded):
+        _out.print(f"# warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     if open_sensors:
         for name, seen in compose.try_sensors(loaded):
             _out.print(f"# channel {name}: {seen}", highlight=False, markup=False, soft_wrap=True)
@@ -222,13 +224,15 @@ def model_show(folder: FolderArgument) -> None:
 def model_verify(folder: FolderArgument) -> None:
     """Prove a model folder: digests, description against file, golden vectors on this device's CPU.
 
-    Exit code 0, or 78 with what disagrees.
+    Also measures latency and memory here, warns when they pass the limits that the model's author set, and tells the
+    model's metrics with the commands that reproduce them. Exit code 0, or 78 with what disagrees.
 
     Example: appliance model verify models/person/1.0.0
     """
     from appliance import explain  # noqa: PLC0415 - only where it is needed
 
-    _out.print(explain.proof(folder), highlight=False, soft_wrap=True)
+    for line in explain.proof(folder):
+        _out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command(

@@ -1,6 +1,7 @@
 """Explains configurations and models to a person: tables and texts for the command line."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -13,7 +14,9 @@ from rich.table import Column, Table
 
 from appliance.adapters.model_folder import read_model
 from appliance.compose import prove_folder
+from appliance.compose.cost import available_bytes, measure
 from appliance.config import Config, ModelConfig
+from appliance.core.facts import Limits, ModelMetric
 from appliance.core.model import Model, TensorSpec
 from appliance.schema import hide_credentials
 
@@ -98,7 +101,8 @@ def _shown(field: FieldInfo) -> str:
 
 def model_table(model: Model) -> Table:
     """What a model says of itself."""
-    table = Table(show_header=False, title=f"{model.name} {model.version}", title_justify="left")
+    columns = [Column(overflow="fold"), Column(overflow="fold")]
+    table = Table(*columns, show_header=False, title=f"{model.name} {model.version}", title_justify="left")
     rows = {
         "description": model.description,
         "task": model.task.value,
@@ -118,7 +122,37 @@ def model_table(model: Model) -> Table:
         table.add_row(f"output {role}", _tensor(spec))
     if model.preprocess.features:
         table.add_row("features", ", ".join(model.preprocess.features))
+    for key, value in _facts(model):
+        table.add_row(key, escape(value))
     return table
+
+
+def _facts(model: Model) -> Iterator[tuple[str, str]]:
+    """What a model says of itself beyond tensors, a row each."""
+    facts, limits = model.facts, model.facts.limits
+    if model.extract is not None:
+        yield "extract", type(model.extract).__name__
+    if facts.runtimes:
+        yield "runtimes compared", f"{', '.join(facts.runtimes)}: {dict(facts.measured_lsb)} steps apart"
+    if limits.latency_ms_max is not None:
+        yield "latency limit", f"{limits.latency_ms_max:g} ms an invoke on {limits.latency_on}"
+    if limits.memory_bytes_max is not None:
+        yield "memory limit", f"{limits.memory_bytes_max:,} bytes"
+    yield from ((f"metric {each.name}", _told_metric(each)) for each in facts.metrics)
+    parts = {"provenance": facts.provenance, "data": facts.data}
+    told = ((name, *item) for name, part in parts.items() if part is not None for item in asdict(part).items())
+    yield from ((f"{name}: {key.replace('_', ' ')}", _told(value)) for name, key, value in told if value)
+
+
+def _told_metric(metric: ModelMetric) -> str:
+    return f"{metric}, on {metric.data}; measured by: {metric.command}"
+
+
+def _told(value: object) -> str:
+    """A fact in one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _tensor(spec: TensorSpec) -> str:
@@ -128,7 +162,33 @@ def _tensor(spec: TensorSpec) -> str:
     return f"{spec.name}: {spec.dtype.value} [{shape}]{affine}"
 
 
-def proof(folder: Path) -> str:
-    """Prove a model folder on this device's CPU; returns what was shown. Raises ModelError, BackendError."""
-    report = prove_folder(read_model(folder), ModelConfig(folder=folder))
-    return f"{folder}: sound. Digests and tensors agree; {report}"
+def proof(folder: Path) -> Iterator[str]:
+    """Prove a model folder on this device's CPU; yields what was shown, measured and warned of, a line each.
+
+    Raises ModelError, BackendError.
+    """
+    model, config = read_model(folder), ModelConfig(folder=folder)
+    cost = measure(model, config)
+    yield f"{folder}: sound. Digests and tensors agree; {prove_folder(model, config)}"
+    yield f"on this device's CPU {cost}"
+    for passed in cost.beyond(model.facts.limits):
+        yield f"warning: {passed}"
+    for metric in model.facts.metrics:
+        yield f"{metric.name}: {_told_metric(metric)}"
+
+
+def limits_passed(config: Config) -> Iterator[str]:
+    """What a configuration's models cost on this device beyond what their authors allow, a sentence each.
+
+    Raises ModelError, BackendError.
+    """
+    wanted_bytes = 0
+    for name, settings in config.models.items():
+        model = read_model(settings.folder)
+        limits = model.facts.limits
+        wanted_bytes += limits.memory_bytes_max or 0
+        if limits != Limits():
+            yield from (f"model {name}: {sentence}" for sentence in measure(model, settings).beyond(limits))
+    available = available_bytes()
+    if available and wanted_bytes > available:
+        yield f"the models may take {wanted_bytes:,} bytes of memory together, of which {available:,} are available"

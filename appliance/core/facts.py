@@ -34,6 +34,13 @@ class ModelMetric:
     unit: str = ""
     """Empty for fractions and areas under curves."""
 
+    def __str__(self) -> str:
+        """Say the value with its interval and unit."""
+        unit = f" {self.unit}" if self.unit else ""
+        if self.low is None or self.high is None:
+            return f"{self.value:,.7g}{unit}"
+        return f"{self.value:,.4g} [{self.low:,.4g}, {self.high:,.4g}]{unit}"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelProvenance:

@@ -80,16 +80,8 @@ def _metrics(metrics: Sequence[ModelMetric]) -> Iterator[str]:
     if not metrics:
         yield "No metric was measured: nobody can tell how good this model is."
         return
-    rows = [[each.name, value(each), each.data, f"`{each.command}`"] for each in metrics]
+    rows = [[each.name, str(each), each.data, f"`{each.command}`"] for each in metrics]
     yield _table(["metric", "value [95 % interval]", "measured on", "command"], rows)
-
-
-def value(metric: ModelMetric) -> str:
-    """Say a metric's value with its interval and unit."""
-    unit = f" {metric.unit}" if metric.unit else ""
-    if metric.low is None or metric.high is None:
-        return f"{metric.value:,.7g}{unit}"
-    return f"{metric.value:,.4g} [{metric.low:,.4g}, {metric.high:,.4g}]{unit}"
 
 
 def _costs(model: Model) -> Iterator[str]:

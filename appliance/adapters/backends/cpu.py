@@ -120,7 +120,7 @@ class CpuBackend:
 
     def _interpreter(self, model: Model) -> _Foreign:
         """Build an interpreter on the verified bytes."""
-        module = _import(self._runtime)
+        module = load_runtime(self._runtime)
         resolver = module.OpResolverType
         kind = resolver.AUTO if self._xnnpack else resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
@@ -136,8 +136,8 @@ class CpuBackend:
         return interpreter
 
 
-def _import(runtime: Runtime) -> _Foreign:
-    """Import the interpreter module that ``runtime`` names, or the first that is installed."""
+def load_runtime(runtime: Runtime = "auto") -> _Foreign:
+    """Import the interpreter module that ``runtime`` names, or the first that is installed. Raises BackendError."""
     names = list(RUNTIMES) if runtime == "auto" else [runtime]
     reasons = []
     for name in names:
