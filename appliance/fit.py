@@ -13,6 +13,7 @@ from appliance.core.model import (
     SpectrumExtract,
     SsdPostprocessedDecode,
     SsdRawDecode,
+    Task,
 )
 from appliance.core.types import FrameKind
 from appliance.core.wire import STATE_KEYS
@@ -53,6 +54,8 @@ def _channel_faults(channel: ChannelConfig, model: Model) -> Iterator[str]:
         )
     if isinstance(channel.sensor, SamplesConfig) and wanted is FrameKind.WINDOW:
         yield from _window_faults(channel.sensor, model)
+    if channel.tiling is not None and not (wanted is FrameKind.IMAGE and model.task is Task.DETECT):
+        yield f"tiling: model {model.name} does not look for things in pictures, so tiles tell nothing; remove it"
     if channel.fallback is not None and channel.fallback.field not in model.fields:
         there = f"it has {_words(model.fields)}" if model.fields else "only transactions have fields"
         yield f"fallback.field: {channel.fallback.field!r} is no field of model {model.name}; {there}"

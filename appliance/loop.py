@@ -144,7 +144,7 @@ class Channel:
             return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame, result)
         started_s = self._clock.monotonic_s()
         read = [decode(each.outputs, part, self._model) for each, part in zip(results, parts, strict=True)]
-        predictions = merge(read)
+        predictions = merge(read, parts, self._model)
         now_s = self._stage("post", started_s)
         self._policy_state, decision = decide(
             self._policy_state,

@@ -143,9 +143,9 @@ class Wiring:
     def _frames(self, name: str, channel: ChannelConfig, sensor: Sensor, sensing: Sensing) -> Frames:
         """Pictures ahead of the loop, everything else in turn with it."""
         model = self._models[channel.model]
-        prepare = measured(
-            Preprocessor(model, self._extractors.get(name)), model=model.name, clock=self._clock, meter=self._meter
-        )
+        tiling = channel.tiling.to_tiling() if channel.tiling else None
+        preprocessor = Preprocessor(model, self._extractors.get(name), tiling)
+        prepare = measured(preprocessor, model=model.name, clock=self._clock, meter=self._meter)
         if model.preprocess.kind is not FrameKind.IMAGE:
             return InTurn(sensing, prepare)
         return Ahead(

@@ -4,7 +4,7 @@ One TOML file. Unknown keys are refused, every number is bounded, every error na
 can be found, the key path and what would be right. Paths in the file are relative to the file.
 """
 
-from appliance.config.channels import ChannelConfig, FallbackConfig, RuleConfig, ZoneConfig
+from appliance.config.channels import ChannelConfig, FallbackConfig, RuleConfig, TilingConfig, ZoneConfig
 from appliance.config.device import (
     HealthConfig,
     LogConfig,
@@ -55,6 +55,7 @@ __all__ = [
     "SamplesSerialConfig",
     "SamplesSourceConfig",
     "SensorConfig",
+    "TilingConfig",
     "TlsConfig",
     "TransactionsConfig",
     "ZoneConfig",

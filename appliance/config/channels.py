@@ -8,6 +8,7 @@ from appliance.config.fields import Fraction, Identifier, Point
 from appliance.config.sensors import SensorConfig
 from appliance.core.attribution import REASONS_MAX
 from appliance.core.rule import Rule
+from appliance.core.tiling import OVERLAP_MAX, SIDE_MAX, Tiling
 from appliance.core.types import Severity
 from appliance.schema import Section
 
@@ -78,6 +79,29 @@ class FallbackConfig(Section):
     severity: Severity = Severity.WARNING
 
 
+class TilingConfig(Section):
+    """Parts of a picture that are judged beside the whole, for people who are small or far away.
+
+    Each tile costs one inference more: frame_age_max_s must allow for all of them.
+    """
+
+    columns: int = Field(ge=1, le=SIDE_MAX)
+    rows: int = Field(ge=1, le=SIDE_MAX)
+    overlap: float = Field(default=0.3, ge=0.0, le=OVERLAP_MAX)
+    """Share of a tile that its neighbour shows too; at least the size of the people sought."""
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if self.columns * self.rows == 1:
+            msg = "1 column and 1 row are the whole picture, which is judged anyway; remove tiling or give more"
+            raise ValueError(msg)
+        return self
+
+    def to_tiling(self) -> Tiling:
+        """The tiling as the core knows it."""
+        return Tiling(self.columns, self.rows, self.overlap)
+
+
 class ChannelConfig(Section):
     """One sensor, one model, one policy."""
 
@@ -85,6 +109,7 @@ class ChannelConfig(Section):
     """Key under ``models``."""
     sensor: SensorConfig
     rules: tuple[RuleConfig, ...] = Field(min_length=1, max_length=32)
+    tiling: TilingConfig | None = None
     fallback: FallbackConfig | None = None
     reasons_max: int = Field(default=3, ge=0, le=REASONS_MAX)
     """Reasons a decision carries, where the model's features have names; 0 gives none."""

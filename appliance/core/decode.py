@@ -13,10 +13,11 @@ from appliance.core.model import (
     ScoreDecode,
     SsdPostprocessedDecode,
     SsdRawDecode,
+    Task,
 )
 from appliance.core.preprocess import Prepared
 from appliance.core.quant import dequantise, finite
-from appliance.core.ssd import decode_ssd_postprocessed, decode_ssd_raw
+from appliance.core.ssd import decode_ssd_postprocessed, decode_ssd_raw, merge_boxes
 from appliance.core.types import Array, Outputs, Prediction
 
 
@@ -35,13 +36,23 @@ def decode(outputs: Outputs, prepared: Prepared, model: Model) -> tuple[Predicti
     return _DECODERS[type(model.decode)](outputs, prepared, model)
 
 
-def merge(parts: Sequence[tuple[Prediction, ...]]) -> tuple[Prediction, ...]:
-    """Put together what the model says of the parts of one frame: for each label the highest score, by falling score.
+def merge(
+    parts: Sequence[tuple[Prediction, ...]], prepared: Sequence[Prepared], model: Model
+) -> tuple[Prediction, ...]:
+    """Put together what the model says of the parts of one frame, by falling score.
 
-    One part stays as it is. Of several (heartbeats of a window), the frame is as bad as its worst part.
+    One part stays as it is. Of a picture's tiles, each thing that was found, once (``core.ssd``). Of the heartbeats of
+    a window, for each label the highest score: the frame is as bad as its worst part.
+
+    Args:
+        parts: the predictions of each.
+        prepared: the parts they are about.
+        model: whose predictions these are.
     """
     if len(parts) == 1:
         return parts[0]
+    if model.task is Task.DETECT:
+        return merge_boxes(parts, prepared, model)
     best: dict[str, Prediction] = {}
     for prediction in (each for part in parts for each in part):
         if prediction.label not in best or prediction.score > best[prediction.label].score:

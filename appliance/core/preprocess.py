@@ -1,7 +1,7 @@
 """From a frame to the model's input tensors: features extracted, pictures fitted, normalised, quantised."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import cv2
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from appliance.core.features import Extractor
 from appliance.core.model import Model
 from appliance.core.quant import lookup_table, normalise, quantise
-from appliance.core.types import Array, Frame, FrameKind
+from appliance.core.tiling import WHOLE, Tiling
+from appliance.core.types import Array, Box, Frame, FrameKind
 from appliance.errors import FrameError
 
 _CHANNELS = 3
@@ -19,15 +20,15 @@ _CHANNELS = 3
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the frame lies in the model's picture, in fractions of the latter; all of it unless letterboxed."""
+    """Where what is shown lies in the model's picture, in fractions of the latter; all of it unless letterboxed."""
 
     top: float = 0.0
     left: float = 0.0
     height: float = 1.0
     width: float = 1.0
 
-    def to_frame(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map boxes in fractions of the model's picture to fractions of the frame, clipped to 0..1.
+    def to_shown(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map boxes in fractions of the model's picture to fractions of what is shown, clipped to 0..1.
 
         Args:
             boxes: ``[n, 4]`` ymin, xmin, ymax, xmax.
@@ -45,16 +46,34 @@ class Prepared:
     tensor: Array
     """Exactly the shape and dtype of the model's input; shares no memory with the frame."""
     placement: Placement = Placement()
+    region: Box = WHOLE
+    """What of the frame is shown, in fractions of it: a tile, or all."""
+
+    def to_frame(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map boxes in fractions of the model's picture to fractions of the frame, clipped to what is shown of it.
+
+        Args:
+            boxes: ``[n, 4]`` ymin, xmin, ymax, xmax.
+        """
+        region = self.region
+        origin = np.array((region.ymin, region.xmin, region.ymin, region.xmin))
+        extent = np.array((region.height, region.width, region.height, region.width))
+        # Clipped once more: the product may miss the frame's edge by a rounding error.
+        mapped: NDArray[np.float64] = np.clip(origin + self.placement.to_shown(boxes) * extent, 0.0, 1.0)
+        return mapped
 
 
 class Preprocessor:
     """Prepares frames for one model. All that depends on the model alone is computed once, here."""
 
-    def __init__(self, model: Model, extractor: Extractor | None = None) -> None:
+    def __init__(self, model: Model, extractor: Extractor | None = None, tiling: Tiling | None = None) -> None:
         """``model`` is verified: its input's shape agrees with its kind of frame, mean and std.
 
-        ``extractor`` is what its ``extract`` asks for, and belongs to one channel.
+        ``extractor`` is what its ``extract`` asks for, and belongs to one channel. ``tiling`` is for pictures: their
+        tiles are prepared too, after the whole.
         """
+        assert tiling is None or model.preprocess.kind is FrameKind.IMAGE, "only pictures have tiles"
+        self._regions = tiling.regions() if tiling else (WHOLE,)
         assert (extractor is None) is (model.extract is None), "a model that asks for an extractor gets one"
         self._kind = model.preprocess.kind
         self._extractor = extractor
@@ -68,9 +87,27 @@ class Preprocessor:
         if frame.kind is not self._kind:
             msg = f"the frame is of kind {frame.kind.value!r}; the model takes {self._kind.value!r}"
             raise FrameError(msg)
+        if self._kind is FrameKind.IMAGE:
+            _require(frame.data, np.uint8, (None, None, _CHANNELS))
+            return tuple(self._part(frame.data, region) for region in self._regions)
         if self._extractor is None:
             return (self._prepare(frame.data),)
         return tuple(self._prepare(vector) for vector in self._extractor(frame))
+
+    def _part(self, picture: Array, region: Box) -> Prepared:
+        """Prepare the pixels of one region, one at least."""
+        height_px, width_px = picture.shape[:2]
+        top, bottom = _pixels(region.ymin, region.ymax, height_px)
+        left, right = _pixels(region.xmin, region.xmax, width_px)
+        prepared = self._prepare(picture[top:bottom, left:right])
+        shown = Box(top / height_px, left / width_px, bottom / height_px, right / width_px)
+        return replace(prepared, region=shown)
+
+
+def _pixels(low: float, high: float, size_px: int) -> tuple[int, int]:
+    """Turn a span in fractions into whole pixels, from and to (excluded)."""
+    first = min(round(low * size_px), size_px - 1)
+    return first, max(round(high * size_px), first + 1)
 
 
 class _Picture:
@@ -89,7 +126,6 @@ class _Picture:
         self._bars = quantise(np.zeros(model.input.shape, np.float32), model.input)
 
     def __call__(self, picture: Array) -> Prepared:
-        _require(picture, np.uint8, (None, None, _CHANNELS))
         top, left, height_px, width_px = self._fit(picture)
         fitted = picture
         if picture.shape[:2] != (height_px, width_px):

@@ -145,7 +145,7 @@ def test_what_the_model_sees_in_a_place_is_told_at_its_place_in_the_frame(
     if not rows.size:
         return  # too thin to be seen after shrinking
     in_model = np.array([[rows[0] / 120, columns[0] / 160, (rows[-1] + 1) / 120, (columns[-1] + 1) / 160]])
-    found = prepared.placement.to_frame(in_model)[0]
+    found = prepared.to_frame(in_model)[0]
     pixel_y, pixel_x = 1 / prepared.placement.height / 120, 1 / prepared.placement.width / 160
     assert abs(found[0] - ymin / height_px) <= max(pixel_y, 1 / height_px)
     assert abs(found[2] - ymax / height_px) <= max(pixel_y, 1 / height_px)
@@ -155,7 +155,7 @@ def test_what_the_model_sees_in_a_place_is_told_at_its_place_in_the_frame(
 
 def test_boxes_are_clipped_to_the_frame() -> None:
     boxes = np.array([[0.0, 0.0, 1.0, 1.0], [0.3, 0.1, 0.4, 0.2]])
-    placed = Placement(top=0.25, left=0.0, height=0.5, width=1.0).to_frame(boxes)
+    placed = Placement(top=0.25, left=0.0, height=0.5, width=1.0).to_shown(boxes)
     np.testing.assert_allclose(placed, [[0.0, 0.0, 1.0, 1.0], [0.1, 0.1, 0.3, 0.2]])
 
 
