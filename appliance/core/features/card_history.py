@@ -48,8 +48,6 @@ WORDS: Mapping[str, str] = {
     "terminal_amounts": "unusual amounts of other cards at this terminal",
     "terminal_strangers": "many cards new to this terminal lately",
     "terminal_small": "many tiny purchases at this terminal lately",
-    "terminal_reports": "fraud reported from this terminal",
-    "terminal_report_rate": "share of this terminal's purchases reported as fraud",
 }
 """What a feature means when it moved a score."""
 
@@ -57,8 +55,6 @@ STRAYS_MAX = 3
 """Purchases in a row from far before the newest after which a history begins anew."""
 NO_HISTORY = "no history of this card"
 BACKWARDS = "the purchase lies more than a day before this card's newest"
-REPORTED = "a report of fraud was noted"
-NOT_REPORTED = "the report of fraud is known already, or later than all purchases of its terminal"
 
 
 class CardHistory:
@@ -74,14 +70,12 @@ class CardHistory:
         self._terminals = Book("t", terminals.VERSION, terminals.LAYOUT, extract.terminals_max)
 
     def __call__(self, frame: Frame) -> tuple[Array, ...]:
-        """Return float32 ``[23]`` for a purchase and let it enter the history.
+        """Return float32 ``[21]`` for a purchase and let it enter the history.
 
-        Raises FrameError for a request that is not sound, NoScoreError for a card without a history, for a purchase
-        from far before the card's newest, and for a report of fraud, which is noted instead.
+        Raises FrameError for a request that is not sound; NoScoreError for a card without a history, and for a
+        purchase from far before the card's newest.
         """
         purchase = read_purchase(frame)
-        if purchase.report:
-            raise NoScoreError(self._report(purchase))
         card = self._card(purchase)
         terminal = self._terminal(purchase)
         known = card.count >= self._history_min
@@ -126,9 +120,7 @@ class CardHistory:
             terminal.strays = 0
             return terminal
         terminal.strays += 1
-        if terminal.strays < STRAYS_MAX:
-            return terminal
-        return Terminal(report_times_s=terminal.report_times_s, report_cards=terminal.report_cards)
+        return terminal if terminal.strays < STRAYS_MAX else Terminal()
 
     def _enter(self, purchase: Purchase, card: Card, terminal: Terminal, *, known: bool) -> None:
         if not terminal.strays:
@@ -140,12 +132,3 @@ class CardHistory:
         self._terminals.write(purchase.terminal, terminal.numbers())
         card.add(purchase)
         self._cards.write(purchase.card, card.numbers())
-
-    def _report(self, purchase: Purchase) -> str:
-        """Note that an earlier purchase was fraud; say what became of it."""
-        numbers = self._terminals.read(purchase.terminal)
-        terminal = Terminal() if numbers is None else Terminal.of(numbers)
-        if not terminal.report(purchase):
-            return NOT_REPORTED
-        self._terminals.write(purchase.terminal, terminal.numbers())
-        return REPORTED

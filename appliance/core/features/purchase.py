@@ -15,8 +15,6 @@ KM_MAX = 50_000.0
 CATEGORIES = 8
 """Kinds of merchant, numbered from 0; which is which is the sender's choice, and the same as in training."""
 TOKEN_CHARS_MAX = 256
-REPORT = "report"
-"""A request that carries this word tells of an earlier purchase that it was fraud; it asks for no score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,6 @@ class Purchase:
     card: bytes
     terminal: bytes
     """Digests of the two tokens."""
-    report: bool
 
 
 _RANGES = (
@@ -73,7 +70,6 @@ def read_purchase(frame: Frame) -> Purchase:
         online=bool(online),
         card=_token(frame, "card"),
         terminal=_token(frame, "terminal"),
-        report=bool(frame.context.get(REPORT)),
     )
 
 
