@@ -11,6 +11,8 @@ from rich.console import Console
 
 from appliance.forge.onnx.cli import import_onnx_command
 from appliance.forge.package_cli import card_command, compare_command, package_command
+from appliance.forge.quantize_cli import quantize_command
+from appliance.forge.train_cli import distill_command, prune_command
 
 HELP = """Turn a trained network into a model folder the device accepts, and know what each step cost.
 
@@ -63,6 +65,9 @@ def report(
             Console().print(f"{step.step} {step.made}: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
+app.command("quantize")(quantize_command)
+app.command("prune")(prune_command)
+app.command("distill")(distill_command)
 app.command("package")(package_command)
 app.command("card")(card_command)
 app.command("compare")(compare_command)

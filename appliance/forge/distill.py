@@ -114,9 +114,7 @@ def pack(labels: Array, teacher_logits: Array | None, classes: int) -> NDArray[n
 
 def _classes(student: Foreign) -> int:
     """Return the number of logits. Raises ForgeError when the network cannot be trained or ends in probabilities."""
-    if not keras.is_trainable(student):
-        msg = "the student is a network of Keras 3 or no Keras network: build it with forge.keras.begin()'s tf.keras"
-        raise ForgeError(msg)
+    keras.require_trainable(student)
     shape = tuple(student.output_shape)
     activation = activation_of(student)
     if len(shape) != 2 or activation in {"sigmoid", "softmax"}:  # noqa: PLR2004 - batch, classes

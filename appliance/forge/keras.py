@@ -7,6 +7,7 @@ its first use. So everything here goes through ``begin`` or ``tensorflow``, whic
 import logging
 import os
 import sys
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -100,6 +101,22 @@ def load(path: Path) -> Foreign:
 def is_trainable(network: Foreign) -> bool:
     """Whether this is a network of Keras 2, which can be trained, pruned and made ready for QAT."""
     return isinstance(network, tensorflow().keras.Model)
+
+
+def require_trainable(network: Foreign) -> Foreign:
+    """Return the network itself. Raises ForgeError unless it is one of Keras 2."""
+    if not is_trainable(network):
+        msg = "only networks of Keras 2 can be trained here: build or save it with TF_USE_LEGACY_KERAS=1 (tf_keras)"
+        raise ForgeError(msg)
+    return network
+
+
+def saved(network: Foreign) -> bytes:
+    """Give the content of a ``.keras`` file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "network.keras"
+        network.save(file)
+        return file.read_bytes()
 
 
 def is_keras(network: Foreign) -> bool:

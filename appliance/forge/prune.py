@@ -73,9 +73,7 @@ def prune(
     if not (0 < sparsity < 1 and 0 <= begin < end <= 1):
         msg = f"sparsity {sparsity} lies between 0 and 1, and begin {begin} before end {end}, both from 0 to 1"
         raise ForgeError(msg)
-    if not keras.is_trainable(network):
-        msg = "only networks of Keras 2 (tf_keras) can be pruned: build or save it with forge.keras.begin()'s tf.keras"
-        raise ForgeError(msg)
+    keras.require_trainable(network)
     if structured:
         smaller, gone = without_units(network, sparsity)
         fit(

@@ -54,9 +54,7 @@ def quantise_aware(
     Raises:
         ForgeError: a layer has no quantised form, or the arrays do not fit.
     """
-    if not keras.is_trainable(network):
-        msg = "quantisation-aware training takes networks of Keras 2 (tf_keras) only"
-        raise ForgeError(msg)
+    keras.require_trainable(network)
     tf = keras.tensorflow()
     tools = load_library("tensorflow_model_optimization", "train with simulated quantisation").quantization.keras
     shape = keras.input_shape(network)

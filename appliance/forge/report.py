@@ -12,6 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
+from rich.console import Group
 from rich.table import Column, Table
 
 from appliance.errors import ForgeError
@@ -177,34 +178,28 @@ def write_whole(file: Path, content: bytes) -> None:
         raise ForgeError(msg) from error
 
 
-def table(report: Report) -> Table:
-    """Draw the steps, one a row."""
-    drawn = Table(
+def table(report: Report) -> Group:
+    """Draw what each step made and, below, what that did to each metric."""
+    made = Table(
         "step",
         Column("made", overflow="fold"),
         Column("bytes", justify="right"),
         Column("gzip", justify="right"),
-        "metric: before -> after",
         Column("latency", justify="right"),
         Column("Edge TPU", justify="right"),
         title=str(report.file),
         title_justify="left",
     )
+    measured = Table("step", "metric", Column("before", justify="right"), Column("after", justify="right"))
     for step in report.steps:
-        drawn.add_row(
+        made.add_row(
             step.step,
             step.made,
             f"{step.size_bytes:,}",
             f"{step.compressed_bytes:,}",
-            "\n".join(_metric(step, name) for name in dict.fromkeys([*step.before, *step.after])),
             "" if step.latency_ratio is None else f"x {step.latency_ratio:.2f}",
             "" if step.operators_edgetpu is None else f"{step.operators_edgetpu} of {step.operators}",
         )
-    return drawn
-
-
-def _metric(step: Step, name: str) -> str:
-    before, after = step.before.get(name), step.after.get(name)
-    if before is None:
-        return f"{name}: {after}"
-    return f"{name}: {before} -> {'not measured' if after is None else after}"
+        for name in dict.fromkeys([*step.before, *step.after]):
+            measured.add_row(step.step, name, str(step.before.get(name, "")), str(step.after.get(name, "")))
+    return Group(made, measured) if measured.row_count else Group(made)

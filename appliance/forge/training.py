@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from appliance.core.types import Array
 from appliance.errors import ForgeError
@@ -24,6 +26,13 @@ class Examples:
     """``[n]`` classes or 0/1; ``[n, ...]`` where the network gives more than scores."""
     teacher_inputs: Array
     """What a teacher is shown: the inputs, unless the file has ``teacher_inputs`` (features not normalised, say)."""
+    logits: Array | None = None
+    """What a teacher said, one row each."""
+
+    def part(self, chosen: NDArray[np.intp]) -> Self:
+        """Give the examples at these indices."""
+        logits = None if self.logits is None else self.logits[chosen]
+        return type(self)(self.inputs[chosen], self.targets[chosen], self.teacher_inputs[chosen], logits)
 
 
 def read_examples(path: Path) -> Examples:
