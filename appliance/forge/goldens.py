@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -35,6 +35,11 @@ MARGIN = 0.25
 
 SecondRuntime = Path | Literal["managed", "none"]
 """A Python that has tflite-runtime, an environment made and kept by the forge, or no second runtime."""
+
+
+def second_runtime(word: str) -> SecondRuntime:
+    """Read what a command line says of the second runtime: ``managed``, ``none``, or the path of a Python."""
+    return "managed" if word == "managed" else "none" if word == "none" else Path(word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ class Goldens:
     """Median of an invoke on this machine, one thread, the runtime that gave the outputs."""
     memory_bytes: int
     """What opening the model and the first invoke added to the resident memory; 0 where the system does not tell."""
+
+    @classmethod
+    def none(cls) -> Self:
+        """Nothing was replayed yet."""
+        return cls((), (), {}, (), 0.0, 0)
 
     def npz(self) -> bytes:
         """Write the tensors as they are, in the form that the appliance reads."""

@@ -11,9 +11,10 @@ def package_command(
     file: Annotated[Path, typer.Argument(metavar="PACKAGE.toml", help="What the model's file does not tell.")],
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where <name>/<version>/ is written.")] = Path("models"),
-    second_runtime: Annotated[
+    second: Annotated[
         str,
         typer.Option(
+            "--second-runtime",
             metavar="WHERE",
             help="managed: tflite-runtime in an environment that is made once (needs the network); none: left out; "
             "or the path of a Python 3.11 that has it.",
@@ -34,13 +35,13 @@ def package_command(
 
     Example: appliance forge package build/door/package.toml --out models
     """
+    from appliance.forge.goldens import second_runtime  # noqa: PLC0415 - only where it is needed
     from appliance.forge.package import package  # noqa: PLC0415 - only where it is needed
     from appliance.forge.package_file import read_spec  # noqa: PLC0415 - only where it is needed
     from appliance.forge.report import Report  # noqa: PLC0415 - only where it is needed
 
-    where = second_runtime if second_runtime in {"managed", "none"} else Path(second_runtime)
     steps = None if report is None else Report.load(report)
-    folder = package(read_spec(file), out, report=steps, second_runtime=where)  # type: ignore[arg-type]  # as just chosen
+    folder = package(read_spec(file), out, report=steps, second_runtime=second_runtime(second))
     _say(f"{folder} is written; `appliance model verify {folder}` proves it on a device")
 
 

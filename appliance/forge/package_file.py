@@ -15,7 +15,8 @@ from appliance.core.model import Task
 from appliance.core.types import Array, FrameKind
 from appliance.errors import ForgeError
 from appliance.forge.goldens import look
-from appliance.forge.package import IDENTIFIER, PackageSpec
+from appliance.forge.package_spec import PackageSpec
+from appliance.forge.run import IDENTIFIER
 from appliance.forge.samples import InputSpec, read
 from appliance.schema import Section, describe, key_lines
 from appliance.trust.description import (
