@@ -1,5 +1,7 @@
 # make demo   watch it decide (no root, no broker needed)      DEMO_SECONDS=N ends it after N seconds
 # make test   linters, types, import contracts, every test     PYTEST="-k outbox" narrows the tests
+# make forge  the tools that build models, in .venv-forge     then .venv-forge/bin/appliance forge --help
+# make test-forge  real trainings and conversions, in there   PYTEST="-k quantize" narrows the tests
 # make bench  speed as ratios, measured in one run             BENCH="--json bench.json"
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -7,9 +9,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 TFLITE := .venv-tflite
+FORGE  := .venv-forge
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench contract-tflite clean
+.PHONY: help demo test lint bench forge test-forge contract-tflite clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -57,8 +60,25 @@ $(TFLITE)/.installed: $(BIN)/python pyproject.toml
 	else echo "tflite-runtime has wheels for Python 3.11 only: its contract suite does not run here"; fi
 	@touch $@
 
+forge: $(FORGE)/.installed
+	@echo "ready: $(FORGE)/bin/appliance forge --help"
+
+test-forge: $(FORGE)/.installed
+	@$(FORGE)/bin/python -m pytest tests/forge_slow $(PYTEST)
+
+# tf-keras asks for the package tensorflow, which would overwrite tensorflow-cpu's files, and is content with the
+# latter; so it and tensorflow-model-optimization come without their dependencies. Decision 0009.
+$(FORGE)/.installed: $(BIN)/python pyproject.toml constraints.txt constraints-forge.txt
+	@echo "installing the forge's tools in $(FORGE) (about 1.8 GB, once) ..."
+	@$(PYTHON) -m venv $(FORGE)
+	@$(FORGE)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+	  --constraint constraints-forge.txt --editable '.[forge,dev]'
+	@$(FORGE)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints-forge.txt \
+	  --no-deps tf-keras tensorflow-model-optimization
+	@touch $@
+
 bench: $(VENV)/.dev
 	@$(BIN)/appliance bench $(BENCH)
 
 clean:
-	rm -rf $(VENV) $(TFLITE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TFLITE) $(FORGE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
