@@ -13,6 +13,7 @@ from appliance.errors import ForgeError
 from appliance.forge import latency
 from appliance.forge.calibration import check
 from appliance.forge.environment import Environment, environment, existing, pinned
+from appliance.forge.lint import lint
 from appliance.forge.metrics import bootstrap
 from appliance.forge.onnx.convert import convert
 from appliance.forge.onnx.graph import Graph, Layout, device_shape, fixed_shape, layout_of, read
@@ -162,9 +163,7 @@ def import_onnx(
     return Imported(made.int8, made.float32, changes, matches, (*made.notes, *_layouts(matches)))
 
 
-def save(
-    imported: Imported, planned: Plan, folder: Path, *, command: str = "", operators: tuple[int, int] | None = None
-) -> Report:
+def save(imported: Imported, planned: Plan, folder: Path, *, command: str = "") -> Report:
     """Write the model, its float self and the report into a folder; each file whole or not at all.
 
     Args:
@@ -172,20 +171,20 @@ def save(
         planned: what it was made by.
         folder: where to; files of other names in it are left alone.
         command: what makes it again.
-        operators: how many of the INT8 graph's there are and how many of them map, by ``forge lint``.
 
     Raises:
         ForgeError: the folder cannot be written, or holds a report that cannot be read.
     """
     report = Report.load(folder)
-    report.add(_step(imported, planned, command, operators))
+    report.add(step(imported, planned, command=command))
     write_whole(folder / FLOAT_FILE, imported.float32)
     write_whole(folder / MODEL_FILE, imported.int8)
     report.save()
     return report
 
 
-def _step(imported: Imported, planned: Plan, command: str, operators: tuple[int, int] | None) -> Step:
+def step(imported: Imported, planned: Plan, *, command: str = "") -> Step:
+    """Give the report's entry; arguments as ``save``."""
     figures: dict[str, dict[str, Estimate]] = {"float": {}, "int8": {}}
     for change in imported.changes:
         figures[change.stage][f"{change.output} correlation"] = Estimate.exact(change.correlation)
@@ -193,7 +192,7 @@ def _step(imported: Imported, planned: Plan, command: str, operators: tuple[int,
         figures[change.stage][f"{change.output} largest error"] = Estimate.exact(change.max_error)
         if change.agreement is not None:
             figures[change.stage][f"{change.output} same class"] = _share(change.agreement)
-    total, mapped = operators or (None, None)
+    linted = lint(imported.int8)
     return Step(
         step="import-onnx",
         made=MODEL_FILE,
@@ -202,11 +201,12 @@ def _step(imported: Imported, planned: Plan, command: str, operators: tuple[int,
         before=figures["float"],
         after=figures["int8"],
         latency_ratio=latency.ratio(imported.int8, imported.float32),
-        operators=total,
-        operators_edgetpu=mapped,
+        operators=len(linted.operators),
+        operators_edgetpu=linted.mapped,
         notes=(
             f"{planned.graph.path.name}: figures are against the original on onnxruntime, before: converted to float",
             *planned.notes,
+            *dict.fromkeys(each.sentence for each in linted.operators if not each.mapped),
             *imported.notes,
         ),
         command=command,

@@ -64,13 +64,13 @@ def fixed(path: Path, job: dict[str, Foreign]) -> Foreign:
     onnxsim = import_module("onnxsim")
 
     model = inliner.inline_local_functions(onnx.load(path))
-    cut(model, job["outputs"])
     kept = [each for each in model.graph.input if each.name == job["input"]]
     del model.graph.input[:]
     model.graph.input.extend(kept)
     for size, given in zip(model.graph.input[0].type.tensor_type.shape.dim, job["shape"], strict=True):
         size.Clear()
         size.dim_value = given
+    cut(model, job["outputs"], job["shape"])
     for output in model.graph.output:
         for size in output.type.tensor_type.shape.dim:
             size.Clear()
@@ -86,27 +86,22 @@ def fixed(path: Path, job: dict[str, Foreign]) -> Foreign:
     return simple
 
 
-def cut(model: Foreign, outputs: list[str]) -> None:
-    """End the graph with these tensors; the operators behind them go when it is simplified."""
+def cut(model: Foreign, outputs: list[str], shape: list[int]) -> None:
+    """End the graph with these tensors; the operators behind them go when it is simplified.
+
+    Of a tensor within, a graph need not say the shape, and without it an output is not sound: so it is run once.
+    """
     if not outputs:
         return
     onnx = import_module("onnx")
-
-    made = {name for node in model.graph.node for name in node.output}
-    missing = [name for name in outputs if name not in made]
-    if missing:
-        message = f"no operator gives {', '.join(missing)}"
-        raise WorkError(message)
-    own = {each.name: each for each in model.graph.output}
-    wanted = [own.get(name) or onnx.ValueInfoProto(name=name) for name in outputs]
-    inferred = import_module("onnx.shape_inference").infer_shapes(model).graph.value_info
-    known = {each.name: each for each in inferred}
-    wanted = [known.get(each.name, each) if not each.HasField("type") else each for each in wanted]
-    for each in wanted:
-        if not each.HasField("type"):
-            each.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     del model.graph.output[:]
-    model.graph.output.extend(wanted)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    values = runner(model.SerializeToString())(np.zeros(shape, np.float32))
+    del model.graph.output[:]
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in zip(outputs, values, strict=True)
+    )
 
 
 def rename(model: Foreign) -> None:
@@ -133,16 +128,29 @@ def rename(model: Foreign) -> None:
 
 def run(path: Path, samples: Foreign) -> list[Foreign]:
     """Run samples [n, ...] one by one on onnxruntime; gives each output's values [n, ...]."""
-    onnxruntime = import_module("onnxruntime")
-
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        rows = [session.run(None, {name: sample[np.newaxis]}) for sample in samples]
-    except Exception as error:
-        message = f"onnxruntime cannot run the graph: {error}"
-        raise WorkError(message) from error
+    answer = runner(str(path))
+    rows = [answer(sample[np.newaxis]) for sample in samples]
     return [np.concatenate(each) for each in zip(*rows, strict=True)]
+
+
+def runner(model: str | bytes) -> Foreign:
+    """Give a function from a batch of one to the graph's outputs."""
+    onnxruntime = import_module("onnxruntime")
+    try:
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        message = f"onnxruntime cannot load the graph: {error}"
+        raise WorkError(message) from error
+    name = session.get_inputs()[0].name
+
+    def answer(tensor: Foreign) -> list[Foreign]:
+        try:
+            return list(session.run(None, {name: tensor}))
+        except Exception as error:
+            message = f"onnxruntime cannot run the graph: {error}"
+            raise WorkError(message) from error
+
+    return answer
 
 
 def to_saved_model(path: Path, folder: Path, name: str, layout: str) -> None:
