@@ -21,6 +21,8 @@ ENTRIES_MAX = 100_000
 RANK_MAX = 16
 """Dimensions of one tensor; TFLite's kernels take up to 8."""
 SUBGRAPHS_MAX = 1_000
+OPERANDS_MAX = 4_096
+"""Inputs or outputs of one operator or graph."""
 
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
 """What the accessors raise when offsets lead astray."""
@@ -195,7 +197,7 @@ def _vector(length: Callable[[], int], item: Callable[[int], Foreign], most: int
 
 
 def _indices(length: Callable[[], int], item: Callable[[int], Foreign], tensors: int) -> tuple[int, ...]:
-    found = _vector(length, item, ENTRIES_MAX)
+    found = _vector(length, item, OPERANDS_MAX)
     if any(not -1 <= index < tensors for index in found):
         msg = f"an operator or the graph names a tensor beyond the {tensors} there are"
         raise ValueError(msg)

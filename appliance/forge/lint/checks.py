@@ -13,6 +13,8 @@ INNERMOST = 3
 """Dimensions that may exceed 1."""
 EIGHT_BIT = frozenset({"INT8", "UINT8"})
 BIAS = frozenset({"INT32"})
+WHOLE = frozenset({"INT32", "INT64"})
+"""What axes, sizes and paddings are."""
 QUANTISE_FIX = "quantise the whole model to INT8, inputs and outputs too (forge quantize does)"
 
 
@@ -95,6 +97,7 @@ def _operand_types(graph: Graph, operator: GraphOperator, operation: Operation) 
     bias = operands(graph, operator, () if operation.bias is None else (operation.bias,))
     wrong = [tensor for tensor in eight if tensor.type not in EIGHT_BIT]
     wrong += [tensor for tensor in bias if tensor.type not in BIAS]
+    wrong += [tensor for tensor in operands(graph, operator, operation.parameters) if tensor.type not in WHOLE]
     if not wrong or (operator.name == "QUANTIZE" and wrong[0].type.startswith("FLOAT")):  # a limitation of its own
         return None
     why = f"its operand {wrong[0].name or wrong[0].index} is {wrong[0].type}"
