@@ -96,6 +96,19 @@ def test_a_sensor_that_cannot_feed_the_model_is_refused_with_those_that_can(
     assert faults((model, sensor, RULES[model])) == [f"a.toml: channels.c0.sensor.kind: {told}"]
 
 
+@pytest.mark.parametrize(
+    ("model", "sensor"), [("card-example", TRANSACTIONS), ("vibration-example", SAMPLES), ("tiny-uint8", CAMERA)]
+)
+def test_tiles_are_refused_where_nothing_is_looked_for_in_pictures(model: str, sensor: dict[str, Any]) -> None:
+    tiled = {"tiling": {"columns": 2, "rows": 2}}
+    told = f"a.toml: channels.c0.tiling: model {model} does not look for things in pictures, so tiles tell nothing; "
+    assert faults((model, sensor, RULES[model]), **tiled) == [f"{told}remove it"]
+
+
+def test_a_detector_of_pictures_takes_tiles() -> None:
+    assert faults(("person", CAMERA, RULES["person"]), tiling={"columns": 2, "rows": 1, "overlap": 0.5}) == []
+
+
 @pytest.mark.parametrize("length", [1, 63, 65])
 def test_a_window_of_another_length_than_the_models_is_refused(length: int) -> None:
     told = f"a.toml: channels.c0.sensor.length: {length}, but model vibration-example takes windows of 64 samples"
