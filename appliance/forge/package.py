@@ -69,7 +69,7 @@ def package(
     if spec.labels:
         files[LABELS_FILE] = ("\n".join(spec.labels) + "\n").encode()
     # Once without goldens: what is wrong with the spec is told before anything long is begun.
-    _parsed(_description(spec, edge, roles, files, dict.fromkeys(roles, 0), Goldens.none()))
+    _parsed(_description(spec, edge, roles, files, spec.tolerance_lsb or dict.fromkeys(roles, 0), Goldens.none()))
     goldens = make(spec.tflite, inputs, further, roles, second_runtime)
     files[GOLDEN_FILE] = goldens.npz()
     allowed = tolerance(goldens.measured_lsb, spec.tolerance_lsb)
