@@ -60,13 +60,15 @@ def threshold_at_fpr(scores: Array, labels: Array, fpr: float) -> float:
     """
     positive = _binary(scores, labels)
     assert 0 <= fpr <= 1, f"{fpr} is no share"
-    negative = np.sort(np.asarray(scores, np.float64)[~positive])
+    scores = scores if scores.dtype.kind == "f" else np.asarray(scores, np.float64)
+    negative = np.sort(scores[~positive])
     allowed = int(np.floor(fpr * len(negative) + 1e-9))  # 0.001 x 3000 is 2.9999999999999996
     if allowed == len(negative):
         return float(np.min(scores))
     above = negative[len(negative) - allowed - 1]  # the highest negative that must not be flagged
-    higher = np.asarray(scores, np.float64)[scores > above]
-    return float(higher.min()) if len(higher) else float(np.nextafter(above, np.inf))
+    higher = scores[scores > above]
+    # The next number of the scores' own type: one of float64 would be rounded down when they are compared with it.
+    return float(higher.min()) if len(higher) else float(np.nextafter(above, scores.dtype.type(np.inf)))
 
 
 def recall_at_fpr(scores: Array, labels: Array, fpr: float) -> float:

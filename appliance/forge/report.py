@@ -108,7 +108,7 @@ class Report:
     def __init__(self, folder: Path, content: Mapping[str, Any] | None = None) -> None:
         """An empty report for a folder, unless ``content`` (the file's JSON) is given."""
         self.folder = folder
-        self._content: dict[str, Any] = {"schema": SCHEMA, "steps": [], **(content or {})}
+        self._content: dict[str, Any] = {"schema": SCHEMA, "steps": [], **({} if content is None else content)}
         self._steps = [Step.from_json(entry) for entry in self._content["steps"]]
 
     @property

@@ -40,14 +40,17 @@ class InputSpec:
 
     def normalise(self, values: Array) -> NDArray[np.float32]:
         """Return ``(values - mean) / std``. Raises ForgeError when their number does not fit the last axis."""
+        self.require_numbers(values.shape[-1])
+        return normalise(values, self.mean, self.std)
+
+    def require_numbers(self, entries: int) -> None:
+        """Raise ForgeError unless mean and std fit so many channels or features."""
         if not self.mean:
             msg = "pictures and recordings are raw: give the --mean and --std the network was trained with"
             raise ForgeError(msg)
-        entries = values.shape[-1]
         if len(self.mean) != len(self.std) or len(self.mean) not in {1, entries}:
             msg = f"{len(self.mean)} means and {len(self.std)} standard deviations for {entries} channels or features"
             raise ForgeError(msg)
-        return normalise(values, self.mean, self.std)
 
 
 def read(path: Path, spec: InputSpec) -> Array:
@@ -146,7 +149,8 @@ def _stacked(pictures: Iterator[Array] | Array, spec: InputSpec) -> Array:
     if len(spec.shape) != _PICTURE_DIMENSIONS or spec.shape[-1] != 3:  # noqa: PLR2004 - colours
         msg = f"the network's input is {list(spec.shape)}; pictures are [1, height, width, 3]"
         raise ForgeError(msg)
-    bars = np.asarray(spec.mean or 0, np.float32)
+    spec.require_numbers(spec.shape[-1])
+    bars = np.asarray(spec.mean, np.float32)
     fitted = [_fitted(picture, spec, bars) for picture in pictures]
     return spec.normalise(np.stack(fitted))
 
