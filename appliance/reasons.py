@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from appliance.core.attribution import REASONS_MAX, by_occlusion, by_reconstruction, occluded
+from appliance.core.attribution import by_occlusion, by_reconstruction, occluded
 from appliance.core.model import AnomalyDecode, Model
 from appliance.core.preprocess import Prepared
-from appliance.core.types import InferenceResult, Outputs, Reason
+from appliance.core.types import REASONS_MAX, InferenceResult, Outputs, Reason
 from appliance.errors import NoBackendError
 from appliance.inference import Inference
 from appliance.ports import Clock, Meter

@@ -6,10 +6,9 @@ from pydantic import Field, model_validator
 
 from appliance.config.fields import Fraction, Identifier, Point
 from appliance.config.sensors import SensorConfig
-from appliance.core.attribution import REASONS_MAX
 from appliance.core.rule import Rule
 from appliance.core.tiling import OVERLAP_MAX, SIDE_MAX, Tiling
-from appliance.core.types import Severity
+from appliance.core.types import REASONS_MAX, Severity
 from appliance.schema import Section
 
 

@@ -16,9 +16,6 @@ from appliance.core.preprocess import Prepared
 from appliance.core.quant import dequantise, quantise
 from appliance.core.types import Array, Outputs, Reason
 
-REASONS_MAX = 8
-"""Most that a decision may carry."""
-
 
 def explainable(model: Model) -> bool:
     """Say whether this module can give reasons for a model's scores: its features have names."""

@@ -125,6 +125,10 @@ class Prediction:
     box: Box | None = None
 
 
+REASONS_MAX = 8
+"""Most that a decision may carry."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """A feature, and what it did to the score."""

@@ -18,11 +18,10 @@ import json
 from collections.abc import Mapping
 from math import isfinite
 
-from appliance.core.attribution import REASONS_MAX
 from appliance.core.health import Level, Report
 from appliance.core.identity import Identity, Stamp
 from appliance.core.policy import outcome
-from appliance.core.types import Alert, Box, Decision, Message
+from appliance.core.types import REASONS_MAX, Alert, Box, Decision, Message
 
 __all__ = [
     "CONTEXT_PREFIX",

@@ -4,9 +4,9 @@ from math import inf, nan
 
 import pytest
 
-from appliance.core.attribution import REASONS_MAX
 from appliance.core.health import OutboxHealth, assess
 from appliance.core.types import (
+    REASONS_MAX,
     Box,
     ClockState,
     Message,

@@ -101,7 +101,7 @@ def test_every_help_teaches_by_an_example_or_the_exit_codes(appliance: Command, 
 
 
 def test_the_help_names_every_exit_code() -> None:
-    assert set(re.findall(r"\b(\d+) ", cli.EPILOG)) == {"0", "1", "2", "69", "70", "78"}
+    assert set(re.findall(r"\b(\d+) ", cli.EPILOG)) == {"0", "1", "2", "65", "69", "70", "78"}
 
 
 def test_the_version_is_the_packages(appliance: Command) -> None:
@@ -263,7 +263,8 @@ def test_list_shows_sound_and_broken_folders(appliance: Command, copied: Path, m
     listed = appliance("model", "list", "--models", MODELS)
     assert listed.code == OK
     assert {"person", "card-example", "vibration-example"} <= set(re.findall(r"[\w-]+", listed.out))
-    assert listed.out.count("│ sound") == 3
+    folders = [file.parent for file in MODELS.glob("*/*/model.toml")]
+    assert listed.out.count("│ sound") == len(folders)
     spoil_a_byte(copied)
     broken = appliance("model", "list", "--models", copied.parents[1])
     assert broken.code == OK
