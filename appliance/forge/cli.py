@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from appliance.forge.lint_cli import compile_command, lint_command
 from appliance.forge.onnx.cli import import_onnx_command
 from appliance.forge.package_cli import card_command, compare_command, package_command
 from appliance.forge.quantize_cli import quantize_command
@@ -71,4 +72,6 @@ app.command("distill")(distill_command)
 app.command("package")(package_command)
 app.command("card")(card_command)
 app.command("compare")(compare_command)
+app.command("lint")(lint_command)
+app.command("compile")(compile_command)
 app.command("import-onnx")(import_onnx_command)
