@@ -16,6 +16,11 @@ HELLO = "INFO: Created TensorFlow Lite"
 """TFLite's C++ greets on stderr, once a process: whichever test is first would see it."""
 
 
+def without_hello(err: str) -> str:
+    """What we said on stderr."""
+    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith(HELLO))
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a command ended."""
@@ -27,7 +32,7 @@ class Ended:
     def message(self) -> str:
         """The one message of a command that failed on purpose: one line, no traceback, nothing beside it."""
         assert "Traceback" not in self.err
-        [line] = self.err.splitlines()
+        [line] = without_hello(self.err).splitlines()
         return line
 
 
@@ -44,8 +49,7 @@ class Command:
         with _process_as_before(), pytest.raises(SystemExit) as ended:
             cli.main()
         out, err = self._capture.readouterr()
-        ours = "".join(line for line in err.splitlines(keepends=True) if not line.startswith(HELLO))
-        return Ended(int(ended.value.code or 0), out, ours)
+        return Ended(int(ended.value.code or 0), out, without_hello(err))
 
 
 @contextmanager
