@@ -47,17 +47,18 @@ class Compared:
     latency_s: float
     """Of one inference on this machine, one thread, interleaved with the others: the least of all repeats."""
     ratio: Estimate
-    """Latency over the first model's: median, least and greatest of REPEATS measurements."""
+    """Latency over the first model's: median, least and greatest of all repeats."""
     metric: Estimate
     data: str
 
 
-def compare(paths: Sequence[Path], metric: str | None = None) -> tuple[str, list[Compared]]:
+def compare(paths: Sequence[Path], metric: str | None = None, *, repeats: int = REPEATS) -> tuple[str, list[Compared]]:
     """Measure models against one another.
 
     Args:
         paths: model folders, or ``.tflite`` files with a ``forge-report.json`` beside them.
         metric: its name; None takes the first that all of them have.
+        repeats: of the timing, 1 or more; each takes some 0.3 s a model.
 
     Returns:
         The metric's name, and the models in the order given.
@@ -70,7 +71,7 @@ def compare(paths: Sequence[Path], metric: str | None = None) -> tuple[str, list
         raise ForgeError(msg)
     models = _told_apart([_candidate(path) for path in paths], paths)
     name = _common(models, metric)
-    times_s = np.array([interleaved([model.tflite for model in models]) for _ in range(REPEATS)])
+    times_s = np.array([interleaved([model.tflite for model in models]) for _ in range(repeats)])
     ratios = times_s / times_s[:, :1]
     return name, [
         Compared(
