@@ -11,7 +11,6 @@ import pytest
 
 from appliance import cli
 
-
 HELLO = "INFO: Created TensorFlow Lite"
 """TFLite's C++ greets on stderr, once a process: whichever test is first would see it."""
 
