@@ -1,0 +1,234 @@
+"""Build models/fraud/1.0.0: how likely a card purchase is fraud, given what its card and its terminal did before.
+
+Simulates (`simulator.py`), lets the device's own extractor see every purchase in order, trains (`learning.py`),
+quantises, chooses by the validation, measures on later days (`measure.py`), and writes the folder, the evaluation and
+a recording for the example.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from appliance.errors import ForgeError
+from appliance.forge import metrics
+from appliance.forge.package import package
+from appliance.forge.progress import shown
+from appliance.forge.quantize import Quantised, quantise
+from appliance.forge.report import Report, write_whole
+from appliance.forge.run import Runner
+from appliance.forge.sizes import compressed_bytes
+from appliance.forge.steps import step_of
+from models.fraud import learning, measure
+from models.fraud.folder import spec_for
+from models.fraud.recording import write_example
+from models.fraud.simulator import score_features, simulate
+
+if TYPE_CHECKING:
+    from appliance.forge.progress import Progress
+    from models.fraud.learning import Part, Scale
+    from models.fraud.world import Array
+
+SEED = 7
+"""Of the world, the forest, the teacher and the calibration."""
+STUDENT_SEEDS = (1, 2, 3)
+SMALL, LARGE, WORTH = "distilled", "wide", 0.005
+"""The larger way is shipped when its mean PR-AUC on the validation is better by more than WORTH, else the smaller; of
+its seeds the one with the best PR-AUC there. The test has no say."""
+HONEST_EVERY = 2
+"""Of the honest purchases of the test one in so many is kept; all the fraud is."""
+COMMAND = "python models/fraud/build.py"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One student, in INT8."""
+
+    way: str
+    seed: int
+    quantised: Quantised
+    on_validation: dict[str, float]
+    on_test: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What students learn from, and are judged on; inputs normalised."""
+
+    training: Part
+    validation: Part
+    test: Part
+    inputs: Array
+    """Of the training."""
+    taught: Array
+    """Logit of the training that students are to follow."""
+    boosting: Array
+    teacher: Array
+    """Logits of the test."""
+    scale: Scale
+
+
+def build(root: Path, progress: Progress) -> None:
+    """Do it all; `root` gets the folder, the evaluation stands beside this file."""
+    lesson = prepare(progress)
+    trials = [
+        trial(lesson, way, seed, progress)
+        for way in learning.WAYS
+        for seed in STUDENT_SEEDS
+    ]  # fmt: skip
+    best = choose(trials)
+    write_whole(measure.EVALUATION / "float32.tflite", best.quantised.float32)
+    write_whole(measure.EVALUATION / "test.npz", held_out(lesson, best))
+    write_whole(measure.EVALUATION / "trials.json", told(trials, best))
+    judged = measure.judge(
+        best.quantised.int8,
+        best.quantised.float32,
+        measure.EVALUATION / "test.npz",
+    )  # fmt: skip
+    report = Report(root / "fraud")
+    for figure in ("pr_auc", "recall at 0.1 % FPR"):
+        print(f"{figure}: float {judged.estimate(figure, 'float32')}, INT8 {judged.estimate(figure, 'int8')}")
+    report.add(
+        step_of(
+            "quantize",
+            "1.0.0/model.tflite",
+            best.quantised.int8,
+            parent=best.quantised.float32,
+            before={figure: judged.estimate(figure, "float32") for figure in measure.FIGURES},
+            after={figure: judged.estimate(figure, "int8") for figure in measure.FIGURES},
+            command=COMMAND,
+        )
+    )
+    package(spec_for(lesson.scale, lesson.training, best.quantised.int8, judged, seeds(best)), root, report=report)
+    write_example()
+    for line in measure.tables(judged):
+        print(line)
+
+
+def prepare(progress: Progress) -> Lesson:
+    """Simulate, extract, fit the forest and the teacher."""
+    world, purchases, reported_day = simulate(SEED)
+    scored = score_features(world, purchases, progress)
+    print(f"{len(purchases)} purchases, {scored.unscored} without a score for want of history")
+    training, validation, test = learning.split(purchases, reported_day, scored)
+    test = test.take(test.fraud | (np.arange(len(test.pattern)) % HONEST_EVERY == 0))
+    for name, part in (("training", training), ("validation", validation), ("test", test)):
+        print(f"{name}: {len(part.pattern)} purchases, {int(part.fraud.sum())} fraud, {int(part.reported.sum())} known")
+    scale = learning.Scale.of(training.features)
+    inputs, later = scale(training.features), scale(test.features)
+    print("gradient boosting ...", flush=True)
+    forest = learning.forest(training, SEED)
+    boosting = forest.predict(test.features, raw_score=True)
+    show("boosting", learning.figures(boosting, test.fraud))
+    teacher = learning.teach(inputs, training, SEED, progress)
+    taught = (forest.predict(training.features, raw_score=True) + learning.logits(teacher, inputs)) / 2
+    teacher_scores = learning.logits(teacher, later)
+    show("teacher", learning.figures(teacher_scores, test.fraud))
+    return Lesson(training, validation, test, inputs, taught, boosting, teacher_scores, scale)
+
+
+def trial(lesson: Lesson, way: str, seed: int, progress: Progress) -> Trial:
+    """Train a student one way, quantise it, judge it."""
+    student = learning.WAYS[way](lesson.inputs, lesson.training, lesson.taught, seed, progress)
+    chosen = learning.calibration(lesson.inputs, lesson.training, SEED)
+    quantised = quantise(student, chosen, name="purchase", progress=progress)
+    on_validation = learning.figures(int8_scores(quantised, lesson, lesson.validation), lesson.validation.fraud)
+    on_test = learning.figures(int8_scores(quantised, lesson, lesson.test), lesson.test.fraud)
+    show(f"{way} {seed}", on_test)
+    return Trial(way, seed, quantised, on_validation, on_test)
+
+
+def int8_scores(quantised: Quantised, lesson: Lesson, part: Part) -> Array:
+    """Give the logits that the device would compute."""
+    scores: Array = Runner(quantised.int8, {"score": (1, 1)}).each(lesson.scale(part.features))["score"][:, 0]
+    return scores
+
+
+def choose(trials: list[Trial]) -> Trial:
+    """Choose what is shipped, by the validation."""
+    mean = {
+        way: np.mean([each.on_validation["pr_auc"] for each in trials if each.way == way]) for way in (SMALL, LARGE)
+    }
+    way = LARGE if mean[LARGE] - mean[SMALL] > WORTH else SMALL
+    print(f"mean PR-AUC on the validation: {SMALL} {mean[SMALL]:.4f}, {LARGE} {mean[LARGE]:.4f}: {way} is shipped")
+    return max((each for each in trials if each.way == way), key=lambda each: each.on_validation["pr_auc"])
+
+
+def thresholds(lesson: Lesson, best: Trial) -> Array:
+    """Choose the logits at which FPRS of the validation's honest purchases are flagged.
+
+    Half a step below the step that is meant, so that no rounding of a probability moves it.
+    """
+    scores = int8_scores(best.quantised, lesson, lesson.validation)
+    step = Runner(best.quantised.int8, {"score": (1, 1)}).outputs["score"].spec.scale
+    return np.array([metrics.threshold_at_fpr(scores, lesson.validation.fraud, fpr) for fpr in measure.FPRS]) - step / 2
+
+
+def held_out(lesson: Lesson, best: Trial) -> bytes:
+    """Write the test as `measure.py` reads it."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        inputs=lesson.scale(lesson.test.features).astype(np.float16),
+        labels=lesson.test.fraud.astype(np.int8),
+        pattern=lesson.test.pattern.astype(np.int8),
+        boosting=lesson.boosting.astype(np.float32),
+        teacher=lesson.teacher.astype(np.float32),
+        thresholds=thresholds(lesson, best),
+    )
+    return buffer.getvalue()
+
+
+def told(trials: list[Trial], best: Trial) -> bytes:
+    """Write what every trial came to."""
+    rows: list[dict[str, Any]] = [
+        {
+            "way": each.way,
+            "seed": each.seed,
+            "shipped": each is best,
+            "size_bytes": len(each.quantised.int8),
+            "compressed_bytes": compressed_bytes(each.quantised.int8),
+            "validation": {name: round(value, 4) for name, value in each.on_validation.items()},
+            "test": {name: round(value, 4) for name, value in each.on_test.items()},
+        }
+        for each in trials
+    ]
+    return (json.dumps(rows, indent=1) + "\n").encode()
+
+
+def seeds(best: Trial) -> tuple[tuple[int, ...], dict[str, str]]:
+    """Give the seeds that matter, and the versions of what was used."""
+    packages = ("tensorflow-cpu", "tf-keras", "numpy", "lightgbm", "ai-edge-litert")
+    return (SEED, best.seed), {name: version(name) for name in packages}
+
+
+def show(name: str, values: dict[str, float]) -> None:
+    """Print a line of figures."""
+    print(f"{name:>12}: " + ", ".join(f"{figure} {value:.4f}" for figure, value in values.items()), flush=True)
+
+
+def main() -> int:
+    """Read the command line and build."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=measure.HERE.parent, help="root of the model folders")
+    options = parser.parse_args()
+    try:
+        with shown() as progress:
+            build(options.out, progress)
+    except ForgeError as error:
+        print(error, file=sys.stderr)
+        return 65
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

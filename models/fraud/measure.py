@@ -1,0 +1,145 @@
+"""What the built model is worth: `python models/fraud/measure.py`, without tensorflow, from what is committed.
+
+Reads `1.0.0/` and `evaluation/`: purchases of days after the training's, scored by INT8 and by its float self here;
+what gradient boosting and the teacher said of them stands in the file.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from appliance.forge import metrics
+from appliance.forge.run import Runner
+from models.fraud.world import PATTERNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from appliance.forge.report import Estimate
+    from models.fraud.world import Array
+
+HERE = Path(__file__).resolve().parent
+FOLDER, EVALUATION = HERE / "1.0.0", HERE / "evaluation"
+METHODS = ("int8", "float32", "boosting", "teacher")
+FPRS = (0.001, 0.01)
+ROUNDS = 200
+SEED = 1
+
+
+def pr_auc(scores: Array, labels: Array) -> float:
+    """Give the area under precision over recall."""
+    return metrics.average_precision(scores, labels)
+
+
+def recall_low(scores: Array, labels: Array) -> float:
+    """Give recall at 0.1 % false positives."""
+    return metrics.recall_at_fpr(scores, labels, FPRS[0])
+
+
+def recall_high(scores: Array, labels: Array) -> float:
+    """Give recall at 1 % false positives."""
+    return metrics.recall_at_fpr(scores, labels, FPRS[1])
+
+
+FIGURES: Mapping[str, metrics.Metric] = {
+    "roc_auc": metrics.roc_auc,
+    "pr_auc": pr_auc,
+    "recall at 0.1 % FPR": recall_low,
+    "recall at 1 % FPR": recall_high,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Purchases of the test with every method's scores; arrays of n rows."""
+
+    labels: Array
+    pattern: Array
+    thresholds: Array
+    """Logits of INT8, chosen on the validation, at and above which FPRS of the honest were flagged."""
+    scores: Mapping[str, Array]
+
+    def estimate(self, figure: str, method: str) -> Estimate:
+        """Give a figure with its 95 % interval over purchases."""
+        return metrics.bootstrap(FIGURES[figure], self.scores[method], self.labels, rounds=ROUNDS, seed=SEED)
+
+    def difference(self, figure: str, method: str, other: str) -> Estimate:
+        """Give a figure's difference between two methods, its interval over purchases that both judge."""
+
+        def less(pair: Array, labels: Array) -> float:
+            return FIGURES[figure](pair[:, 0], labels) - FIGURES[figure](pair[:, 1], labels)
+
+        pair = np.stack([self.scores[method], self.scores[other]], axis=1)
+        return metrics.bootstrap(less, pair, self.labels, rounds=ROUNDS, seed=SEED)
+
+
+def judge(int8: bytes, float32: bytes, file: Path) -> Judged:
+    """Read the test and score it with both flatbuffers."""
+    with np.load(file) as held:
+        test = {name: held[name] for name in held.files}
+    inputs = test["inputs"].astype(np.float32)
+    scores = {
+        "int8": Runner(int8, {"score": (1, 1)}).each(inputs)["score"][:, 0],
+        "float32": Runner(float32, {"score": (1, 1)}).each(inputs)["score"][:, 0],
+        "boosting": test["boosting"].astype(np.float32),
+        "teacher": test["teacher"].astype(np.float32),
+    }
+    return Judged(test["labels"], test["pattern"], test["thresholds"], scores)
+
+
+def tables(judged: Judged) -> Iterator[str]:
+    """Say figures by method, what separates methods, recall by pattern, and what the thresholds do; a line each."""
+    yield f"{len(judged.labels)} purchases, {int(judged.labels.sum())} of them fraud; 95 % intervals over purchases"
+    for method in METHODS:
+        cells = (f"{figure} {judged.estimate(figure, method)}" for figure in FIGURES)
+        yield f"{method:>9}  " + "  ".join(cells)
+    for other in ("float32", "boosting"):
+        cells = (f"{figure} {judged.difference(figure, 'int8', other)}" for figure in tuple(FIGURES)[1:])
+        yield f"INT8 less {other}: " + "  ".join(cells)
+    yield "recall by pattern at 0.1 % and 1 % FPR"
+    for method in ("int8", "boosting"):
+        yield f"{method:>9}  " + "  ".join(by_pattern(judged, method))
+    scores = judged.scores["int8"]
+    for allowed, threshold in zip(FPRS, judged.thresholds, strict=True):
+        flagged = scores >= threshold
+        honest = judged.labels == 0
+        yield (
+            f"threshold for {allowed:.1%}, of the validation: logit {threshold:.4f}, "
+            f"probability {probability(threshold):.4f}; here it flags {flagged[honest].mean():.3%} of the honest and "
+            f"{flagged[~honest].mean():.3f} of the fraud"
+        )
+    yield f"distinct scores of INT8: {len(np.unique(scores))}"
+
+
+def by_pattern(judged: Judged, method: str) -> Iterator[str]:
+    """Say the recall of each kind of fraud."""
+    scores = judged.scores[method]
+    limits = [metrics.threshold_at_fpr(scores, judged.labels, fpr) for fpr in FPRS]
+    for number, name in enumerate(PATTERNS[1:], start=1):
+        own = scores[judged.pattern == number]
+        found = " ".join(f"{(own >= limit).mean():.3f}" for limit in limits)
+        yield f"{name} {found} of {len(own)}"
+
+
+def probability(logit: float) -> float:
+    """Give what the decoder makes of a logit."""
+    return float(1 / (1 + np.exp(-logit)))
+
+
+def main() -> int:
+    """Print everything."""
+    int8 = (FOLDER / "model.tflite").read_bytes()
+    judged = judge(int8, (EVALUATION / "float32.tflite").read_bytes(), EVALUATION / "test.npz")
+    for line in tables(judged):
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
