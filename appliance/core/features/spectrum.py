@@ -10,9 +10,10 @@ All features are decibels, of three families:
   diagnostics, Mechanical Systems and Signal Processing 25, 2011): how far its spectrum rises above its own floor at
   each half order, so that no bearing's geometry need be known.
 
-Where the speed is read wrong: a machine that rattles in a pattern of two turns reads as one at half the speed; one
-with strong even orders may read as one at twice the speed; without any line a speed is guessed. The lines are then
-taken at wrong orders, which is unusual in itself. A narrow ``shaft_hz`` is the cure.
+Where the speed is read wrong: a machine that rattles in a pattern of two turns reads as one at half the speed; the
+even blows of a damaged bearing may be taken for a shaft that turns that fast, where ``shaft_hz`` reaches so far;
+without any line a speed is guessed. The lines are then taken at wrong orders, which is unusual in itself, but the
+names of the features mislead. A narrow ``shaft_hz`` is the cure.
 """
 
 from collections.abc import Mapping
@@ -61,6 +62,8 @@ _BETWEEN = 0.25
 """How much a line half-way between a candidate's orders speaks against it, compared to one at an order."""
 _RISE_MAX = 3.0
 """Nepers (of power) by which one line can speak for a speed: no single strong line decides."""
+_FADE = 1 / 16
+"""Fraction of the window, at each end, over which it is faded before its high band is taken."""
 _NEIGHBOURS = 33
 """Bins whose median is taken as the spectrum's floor around the one in their middle."""
 _TINY = 1e-30
@@ -80,6 +83,8 @@ class Spectrum:
         self._taper = np.hanning(length + 1)[:length]
         # One sided, so that the powers of all bins sum up to the signal's mean square.
         self._scale = 2.0 / (length * float(np.square(self._taper).sum()))
+        ends = np.minimum(np.arange(length), np.arange(length)[::-1]) / (_FADE * length)
+        self._fade = 0.5 - 0.5 * np.cos(np.pi * np.minimum(ends, 1.0))
         self._floor = extract.floor**2
         bins = np.arange(length // 2 + 1) * self._bin_hz
         self._ringing = (bins >= extract.envelope_hz[0]) & (bins <= extract.envelope_hz[1])
@@ -184,10 +189,15 @@ class Spectrum:
         return np.asarray(total[last + 1] - total[first])
 
     def _envelope(self, signal: _Real) -> _Real:
-        """Return the envelope of the high band, ``[length]``: the modulus of its analytic signal."""
+        """Return the envelope of the high band, ``[length]``: the modulus of its analytic signal.
+
+        Where the window fades, the envelope's mean: unfaded, the step from its end to its beginning would ring.
+        """
         spectrum = np.zeros(len(signal), dtype=np.complex128)
-        spectrum[: len(self._ringing)] = np.fft.rfft(signal) * self._ringing * 2.0
-        return np.asarray(np.abs(np.fft.ifft(spectrum)))
+        spectrum[: len(self._ringing)] = np.fft.rfft(signal * self._fade) * self._ringing * 2.0
+        envelope = np.abs(np.fft.ifft(spectrum))
+        inner = self._fade == 1.0
+        return np.asarray(np.where(inner, envelope, envelope[inner].mean()))
 
     def _rises(self, envelope: _Real, shaft_hz: float) -> _Real:
         """Say how far the envelope's spectrum rises above its own floor around each of ``ENVELOPE_ORDERS``."""
