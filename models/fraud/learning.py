@@ -166,17 +166,17 @@ def plain(inputs: Array, training: Part, _taught: Array, seed: int, progress: Pr
 
 def distilled(inputs: Array, training: Part, taught: Array, seed: int, progress: Progress) -> Foreign:
     """Train a student from the mean logit of forest and teacher."""
-    return _follow(STUDENT, inputs, training, taught, seed, EPOCHS, progress)
+    return _follow(STUDENT, inputs, training, taught, seed=seed, epochs=EPOCHS, progress=progress)
 
 
 def wide(inputs: Array, training: Part, taught: Array, seed: int, progress: Progress) -> Foreign:
     """Distil into twice the units."""
-    return _follow(WIDE, inputs, training, taught, seed, EPOCHS, progress)
+    return _follow(WIDE, inputs, training, taught, seed=seed, epochs=EPOCHS, progress=progress)
 
 
 def pruned(inputs: Array, training: Part, taught: Array, seed: int, progress: Progress) -> Foreign:
     """Distil for half the epochs, prune for the other half: the same budget."""
-    student = _follow(STUDENT, inputs, training, taught, seed, EPOCHS // 2, progress)
+    student = _follow(STUDENT, inputs, training, taught, seed=seed, epochs=EPOCHS // 2, progress=progress)
     targets = pack(training.reported, taught, 1)
     return prune(
         student, inputs, targets, sparsity=SPARSITY, epochs=EPOCHS // 2, loss=loss(1.0, ALPHA, 1), batch=BATCH,
@@ -185,7 +185,7 @@ def pruned(inputs: Array, training: Part, taught: Array, seed: int, progress: Pr
 
 
 def _follow(
-    layers: tuple[int, ...], inputs: Array, training: Part, taught: Array, seed: int, epochs: int, progress: Progress
+    layers: tuple[int, ...], inputs: Array, training: Part, taught: Array, *, seed: int, epochs: int, progress: Progress
 ) -> Foreign:
     student = network(layers, inputs.shape[1], seed)
     distil(
