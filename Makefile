@@ -69,7 +69,7 @@ test-forge: $(FORGE)/.installed
 # tf-keras asks for the package tensorflow, which would overwrite tensorflow-cpu's files, and is content with the
 # latter; so it and tensorflow-model-optimization come without their dependencies. Decision 0009.
 $(FORGE)/.installed: $(BIN)/python pyproject.toml constraints.txt constraints-forge.txt
-	@echo "installing the forge's tools in $(FORGE) (about 1.8 GB, once) ..."
+	@echo "installing the forge's tools in $(FORGE) (about 2.1 GB, once) ..."
 	@$(PYTHON) -m venv $(FORGE)
 	@$(FORGE)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
 	  --constraint constraints-forge.txt --editable '.[forge,dev]'

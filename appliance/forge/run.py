@@ -64,12 +64,11 @@ class Runner:
             ForgeError: the runtime is missing, the file is no model it can run, or an output is not what is expected.
         """
         self._interpreter = interpreter(tflite)
-        inputs = self._interpreter.get_input_details()
+        inputs, outputs = _edges(self._interpreter)
         if len(inputs) != 1:
             msg = f"the model has {len(inputs)} inputs; the appliance feeds one"
             raise ForgeError(msg)
-        self.input = Tensor.from_details(inputs[0])
-        outputs = [Tensor.from_details(each) for each in self._interpreter.get_output_details()]
+        self.input = inputs[0]
         self.outputs = _by_role(outputs, shapes)
 
     def run(self, tensor: Array) -> dict[str, Array]:
@@ -106,6 +105,16 @@ def interpreter(tflite: bytes) -> Foreign:
         msg = f"the runtime cannot load this .tflite: {str(error).strip() or type(error).__name__}"
         raise ForgeError(msg) from error
     return loaded
+
+
+def _edges(loaded: Foreign) -> tuple[list[Tensor], list[Tensor]]:
+    """Return inputs and outputs. Raises ForgeError when a damaged file describes them as nothing that can be."""
+    try:
+        given, made = loaded.get_input_details(), loaded.get_output_details()
+    except (ValueError, TypeError) as error:  # a name that is no UTF-8, a type that does not exist
+        msg = f"this .tflite is damaged: {error}"
+        raise ForgeError(msg) from error
+    return [Tensor.from_details(each) for each in given], [Tensor.from_details(each) for each in made]
 
 
 def _by_role(outputs: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]] | None) -> dict[str, Tensor]:

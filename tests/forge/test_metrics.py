@@ -95,7 +95,7 @@ def test_an_interval_holds_the_true_figure_about_as_often_as_it_says() -> None:
         figure = metrics.bootstrap(metrics.roc_auc, rng.normal(size=240) + labels, labels, rounds=100, seed=seed)
         held += figure.low <= 0.7602 <= figure.high
         assert figure.low <= figure.value <= figure.high
-    assert held >= 51, "of 60; 57 is expected"
+    assert held >= 34, "of 40; 38 is expected"
 
 
 def test_a_rare_class_is_in_every_resample() -> None:
