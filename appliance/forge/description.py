@@ -79,8 +79,10 @@ def _tensor(spec: TensorSpec) -> Keys:
 
 
 def _lines(keys: Keys) -> str:
-    # JSON's strings, numbers, booleans and flat lists are TOML's; a key is quoted when it is a path.
-    return "\n".join(f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items())
+    # JSON's strings, numbers, booleans and flat lists are TOML's, but for one character that TOML wants escaped; a key
+    # is quoted when it is a path.
+    written = {key: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for key, value in keys.items()}
+    return "\n".join(f"{_key(key)} = {value}" for key, value in written.items())
 
 
 def _key(key: str) -> str:
