@@ -98,6 +98,8 @@ def _follow(process: subprocess.Popen[bytes], until_s: float, lines: deque[str],
                 _tell(line, lines, tell)
             if not got:
                 break
+        else:
+            return False  # perhaps it has ended itself, and a child of it keeps the output open
     try:
         process.wait(max(0.0, min(END_TIMEOUT_S, until_s - time.monotonic())))
     except subprocess.TimeoutExpired:
