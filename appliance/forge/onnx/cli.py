@@ -55,6 +55,14 @@ NumbersOption = Annotated[
 ]
 ColourOption = Annotated[Literal["rgb", "bgr"], typer.Option("--colour", help="The order the network was trained on.")]
 FitOption = Annotated[Literal["stretch", "letterbox"], typer.Option("--fit", help="How pictures are made to fit.")]
+EdgeTpuOption = Annotated[
+    bool,
+    typer.Option(
+        "--edgetpu/--no-edgetpu",
+        help="Write hard-swish, hard-sigmoid and depthwise convolutions of unequal strides in operators that the Edge "
+        "TPU has. Costs some accuracy; without it such a model is for the CPU.",
+    ),
+]
 EnvironmentOption = Annotated[
     Path | None,
     typer.Option(
@@ -80,6 +88,7 @@ def import_onnx_command(
     std: NumbersOption = "1",
     colour: ColourOption = "rgb",
     fit: FitOption = "stretch",
+    edgetpu: EdgeTpuOption = True,
     environment: EnvironmentOption = None,
 ) -> None:
     """Make an ONNX network a full-integer INT8 .tflite, and say what each stage changed.
@@ -113,7 +122,7 @@ def import_onnx_command(
     inputs = calibrations.load(calibration, spec)
     held_out = None if evaluate is None else calibrations.load(evaluate, spec)
     converter = importing.tools(environment, tell=_tell)
-    imported = importing.import_onnx(planned, inputs, converter, evaluation=held_out, tell=_tell)
+    imported = importing.import_onnx(planned, inputs, converter, evaluation=held_out, edgetpu=edgetpu, tell=_tell)
     _out.print(stages.table(imported.changes))
     _say(imported.notes)
     command = shlex.join(["appliance", "forge", "import-onnx", *sys.argv[sys.argv.index("import-onnx") + 1 :]])

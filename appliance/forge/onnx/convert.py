@@ -41,6 +41,7 @@ def convert(
     name: str,
     layout: Layout,
     outputs: Sequence[str] = (),
+    edgetpu: bool = True,
     tell: Tell = silent,
 ) -> Converted:
     """Convert a graph to a SavedModel, and run the original on samples.
@@ -54,6 +55,7 @@ def convert(
         name: of the graph's input.
         layout: where the input's channels stand in ONNX.
         outputs: tensors to end the graph with, as ONNX names them; none: its own outputs.
+        edgetpu: write operators that the Edge TPU lacks in others, where that is known to be the same function.
         tell: is told each step.
 
     Raises:
@@ -67,6 +69,7 @@ def convert(
         "shape": [1, *turned.shape[1:]],
         "layout": layout,
         "outputs": list(outputs),
+        "edgetpu": edgetpu,
         "samples": "samples.npz",
     }
     (folder / "job.json").write_text(json.dumps(job), "utf-8")

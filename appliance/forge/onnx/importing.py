@@ -122,6 +122,7 @@ def import_onnx(
     converter: Environment,
     *,
     evaluation: Array | None = None,
+    edgetpu: bool = True,
     tell: Tell = silent,
 ) -> Imported:
     """Convert, quantise and measure.
@@ -132,6 +133,8 @@ def import_onnx(
         converter: by ``tools``.
         evaluation: as ``calibration``: what the stages are compared on, best data that calibrated nothing. None: the
             calibration's own.
+        edgetpu: write hard-swish, hard-sigmoid and unequal strides in operators that the Edge TPU has. It costs some
+            accuracy, which the comparison shows.
         tell: is told each step.
 
     Raises:
@@ -148,6 +151,7 @@ def import_onnx(
             name=planned.input,
             layout=planned.layout,
             outputs=planned.outputs,
+            edgetpu=edgetpu,
             tell=tell,
         )
         tell(f"quantising with {len(inputs)} inputs")

@@ -2,9 +2,10 @@
 
     python worker.py JOB.json
 
-The job names, in the folder it lies in: `model`, the ONNX file; `input`, its input's name; `shape`, that input's fixed
-shape as ONNX has it; `layout`, `first` or `last`: where its channels stand; `outputs`, the tensors to end with (empty:
-the graph's own); `samples`, an NPZ with `samples` [n, ...] in ONNX's layout. It leaves there `fixed.onnx`,
+The job names: `model`, the ONNX file; `input`, its input's name; `shape`, that input's fixed shape as ONNX has it;
+`layout`, `first` or `last`: where its channels stand; `outputs`, the tensors to end with (empty: the graph's own);
+`edgetpu`, whether operators that the Edge TPU lacks are written in others; `samples`, an NPZ beside the job with
+`samples` [n, ...] in ONNX's layout. It leaves there `fixed.onnx`,
 `saved_model/`, and `reference.npz`: each output's values on the samples, computed by onnxruntime, as `output_<number>`
 in the order of `outputs.json`. What goes wrong is told in the last line, with exit code 1.
 """
@@ -48,6 +49,10 @@ def convert(folder: Path, job: dict[str, Foreign]) -> None:
     onnx = import_module("onnx")
 
     (folder / "outputs.json").write_text(json.dumps([each.name for each in model.graph.output]), "utf-8")
+    if job["edgetpu"]:
+        sys.path.insert(0, str(Path(__file__).parent))  # which `python -I` leaves out
+        count = import_module("rewriter").Rewriter(model).rewrite()
+        say(f"{count} operators are written in others that the Edge TPU has")
     rename(model)
     onnx.save(model, fixed_file)
     say("running the original")
