@@ -68,6 +68,8 @@ app = typer.Typer(
 )
 model_app = typer.Typer(help="Look at model folders: what is there, what a model says of itself, whether it is sound.")
 app.add_typer(model_app, name="model", no_args_is_help=True)
+bench_app = typer.Typer()
+app.add_typer(bench_app, name="bench")
 
 _out = Console()
 
@@ -168,8 +170,9 @@ def demo(
     raise typer.Exit(demonstration.run(seconds=seconds, console=_out))
 
 
-@app.command()
+@bench_app.callback(invoke_without_command=True)
 def bench(
+    context: typer.Context,
     *,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
@@ -186,10 +189,38 @@ def bench(
 
     Example: appliance bench --only loop_overhead --only disk --json bench.json
     """
+    if context.invoked_subcommand is not None:
+        return
     from appliance import bench as benches  # noqa: PLC0415 - heavy imports only where they are needed
 
     log.configure("error", "auto")
     raise typer.Exit(benches.run(only=tuple(only or ()), json_file=json_file, console=_out))
+
+
+@bench_app.command("models")
+def bench_models(
+    root: RootOption = MODELS_ROOT,
+    *,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
+    ] = None,
+    chart: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the times here, as SVG.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="How often each model takes its turn; default: 20.")
+    ] = None,
+) -> None:
+    """Judge every model INT8 against float, weigh it, and time it on three runtimes with one and two threads.
+
+    All in one run, in turns, from what is committed beside each model (evaluation/); nothing is trained. ONNX Runtime
+    and tflite-runtime are put into environments of their own, once; what cannot be installed is told and left out.
+    Exit code 0, or 1 when quantisation cost a model more than its aim allows.
+
+    Example: appliance bench models --chart models.svg --json models.json
+    """
+    from appliance.bench import models as bench_of_models  # noqa: PLC0415 - heavy imports only where they are needed
+
+    log.configure("error", "auto")
+    raise typer.Exit(bench_of_models.run(root, json_file=json_file, chart=chart, rounds=rounds, console=_out))
 
 
 @model_app.command("list")
