@@ -92,14 +92,20 @@ def find() -> Path | None:
 
 
 def compile_model(
-    tflite: bytes, compiler: Path, *, timeout_s: int = TIMEOUT_S, tell: process.Tell = process.silent
+    tflite: bytes,
+    compiler: Path,
+    *,
+    timeout_s: int = TIMEOUT_S,
+    grace_s: int = GRACE_S,
+    tell: process.Tell = process.silent,
 ) -> Compiled:
     """Compile a model in a folder of its own, which is gone afterwards.
 
     Args:
         tflite: the model.
         compiler: the program.
-        timeout_s: for the compilation; the compiler stops by itself then, and is stopped a little later.
+        timeout_s: for the compilation; the compiler stops by itself then.
+        grace_s: after that it is stopped from here.
         tell: is told each line it prints.
 
     Raises:
@@ -117,7 +123,7 @@ def compile_model(
         model.write_bytes(tflite)
         command = [str(compiler), "-s", "-t", str(timeout_s), "-o", folder, str(model)]
         try:
-            process.run(command, timeout_s=timeout_s + GRACE_S, cwd=Path(folder), tell=heard)
+            process.run(command, timeout_s=timeout_s + grace_s, cwd=Path(folder), tell=heard)
         except ForgeError:
             refused = parse("\n".join(lines))
             if not refused.errors:

@@ -34,9 +34,7 @@ def lint_command(
 
     Example: appliance forge lint models/person/1.0.0/model.tflite
     """
-    from appliance.forge.lint import lint  # noqa: PLC0415 - heavy, and --help must be quick
-
-    report = lint(_content(model))
+    _, report = _linted(model)
     if as_json:
         print(json.dumps(report.to_json(), indent=2))  # noqa: T201 - what was asked for
     else:
@@ -60,11 +58,9 @@ def compile_command(
     Example: appliance forge compile models/person/1.0.0/model.tflite
     """
     from appliance.forge import compiler  # noqa: PLC0415 - heavy, and --help must be quick
-    from appliance.forge.lint import lint  # noqa: PLC0415 - as above
     from appliance.forge.steps import finish  # noqa: PLC0415 - as above
 
-    content = _content(model)
-    report = lint(content)
+    content, report = _linted(model)
     program = compiler.find()
     if program is None:
         typer.echo(f"appliance: {compiler.PROGRAM} is not installed; {compiler.WHERE}", err=True)
@@ -102,11 +98,17 @@ def _step(to: Path, compiled: "Compiled", differences: "tuple[Difference, ...]")
     )
 
 
-def _content(model: Path) -> bytes:
+def _linted(model: Path) -> "tuple[bytes, LintReport]":
+    from appliance.forge.lint import lint  # noqa: PLC0415 - heavy, and --help must be quick
+
     try:
-        return model.read_bytes()
+        content = model.read_bytes()
+        return content, lint(content)
     except OSError as error:
         msg = f"{model} cannot be read: {error.strerror or error}"
+        raise ForgeError(msg) from error
+    except ForgeError as error:
+        msg = f"{model}: {error}"
         raise ForgeError(msg) from error
 
 

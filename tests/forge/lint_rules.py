@@ -40,7 +40,7 @@ RULES = (
     Rule("FULLY_CONNECTED up to version 4", graphs.dense_version, Status.VERSION, "version is 5"),
     Rule("RESIZE up to version 3", graphs.resize_version, Status.VERSION, "version is 4"),
     Rule("constant weights", graphs.computed_weights, Status.NOT_CONSTANT, "computed"),
-    Rule("constant parameters", graphs.computed_axis, Status.NOT_CONSTANT, "computed"),
+    Rule("constant parameters", graphs.computed_axis, Status.DYNAMIC, "no fixed size"),
     Rule("MAX_POOL_2D without an activation", graphs.fused_pool, Status.LIMIT, "activation"),
     Rule("AVERAGE_POOL_2D without an activation", graphs.fused_average, Status.LIMIT, "activation"),
     Rule("CONCATENATION without an activation", graphs.fused_concatenation, Status.LIMIT, "activation"),

@@ -56,7 +56,9 @@ def _refused(graph: Graph, operator: GraphOperator, found: Fault | None, first: 
         found = Fault(Status.UNKNOWN, why, versions.fix(operator.name), Source.RUNTIME_VERSIONS)
     elif model.dynamic(graph, operator):
         fix = "freeze the network with batch 1 (forge quantize does)"
-        found = Fault(Status.DYNAMIC, "a tensor of it has no fixed size", fix, Source.REQUIREMENTS)
+        found = Fault(
+            Status.DYNAMIC, "a tensor of it has no fixed size, or one that is computed", fix, Source.REQUIREMENTS
+        )
     elif found is None:
         found = Fault(Status.FAILED, f"the file is not compiled ({first.rule})", first.fix, first.source)
     return _verdict(operator, found, mapped=False)

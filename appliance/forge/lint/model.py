@@ -1,6 +1,6 @@
 """Rules that concern the model as a whole: what the compiler refuses, and what costs time on every inference."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from appliance.forge.graph import Graph, GraphOperator, GraphTensor
 from appliance.forge.lint import versions
@@ -12,6 +12,17 @@ from appliance.forge.lint.words import Source, Status
 ON_CHIP_BYTES = 8_000_000
 """"Roughly 8 MB of SRAM that can cache the model's parameter data"; logs of small models show 7.67 to 8.05 MiB left."""
 COMPILED_OPERATOR = "edgetpu-custom-op"
+SIZED_BY: Mapping[str, tuple[int, ...]] = {
+    "BROADCAST_TO": (1,),
+    "FILL": (0,),
+    "MIRROR_PAD": (1,),
+    "PADV2": (1,),
+    "RANGE": (0, 1, 2),
+    "SPLIT_V": (1, 2),
+    "TILE": (1,),
+    "TOPK_V2": (1,),
+}
+"""Operators beyond the table whose output's size a parameter gives, with its position."""
 NAMED_MAX = 3
 """Tensors or operators that one finding names."""
 
@@ -22,8 +33,16 @@ def unknown(operator: GraphOperator) -> bool:
 
 
 def dynamic(graph: Graph, operator: GraphOperator) -> bool:
-    """Say whether a size at an operator is open until the graph runs."""
-    return any(tensor.dynamic for tensor in graph.tensors_of(operator.inputs + operator.outputs))
+    """Say whether a size at an operator is open until the graph runs: given as -1, or by a parameter that is computed.
+
+    TFLite calls the output of an operator dynamic whose axes or sizes are computed; a Keras network that is converted
+    with an open batch has such at every Flatten and Reshape.
+    """
+    if any(tensor.dynamic for tensor in graph.tensors_of(operator.inputs + operator.outputs)):
+        return True
+    operation = SUPPORTED.get(operator.name)
+    positions = SIZED_BY.get(operator.name, ()) if operation is None else operation.parameters
+    return any(not tensor.constant for tensor in operands(graph, operator, positions))
 
 
 def refusals(graph: Graph) -> Iterator[Finding]:
@@ -34,18 +53,15 @@ def refusals(graph: Graph) -> Iterator[Finding]:
     if late:
         names = _named(f"{each.name} version {each.version} ({_last(each)})" for each in late)
         what = f"{Status.UNKNOWN}: {names}; the compiler is of 2021 and cannot parse the file"
-        yield _refused(
-            "versions", what, "convert with what forge quantize sets, or without it", Source.RUNTIME_VERSIONS
-        )
+        yield _refused("versions", what, versions.fix(late[0].name), Source.RUNTIME_VERSIONS)
     if graph.subgraphs > 1:
         what = f"the file has {graph.subgraphs} subgraphs (control flow, or several signatures); the compiler takes one"
         yield _refused("subgraphs", what, "export one signature, without loops and conditions", Source.REQUIREMENTS)
     used = _used(graph)
-    if any(tensor.dynamic for tensor in used):
-        names = _named(
-            f"{each.name or each.index} {list(each.signature or each.shape)}" for each in used if each.dynamic
-        )
-        what = f"{Status.DYNAMIC}: {names}"
+    open_sizes = [f"{each.name or each.index} {list(each.signature or each.shape)}" for each in used if each.dynamic]
+    open_sizes += [f"the output of {each.name} {each.index}" for each in graph.operators if dynamic(graph, each)]
+    if open_sizes:
+        what = f"{Status.DYNAMIC}: {_named(open_sizes)}"
         yield _refused("sizes", what, "freeze the network with batch 1 (forge quantize does)", Source.REQUIREMENTS)
     if not any(tensor.type in EIGHT_BIT and tensor.quantisation is not None for tensor in used):
         fix = "quantise it to full INT8 (forge quantize does)"
