@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from appliance.adapters.model_folder import read_model
 from appliance.compose import prove_folder
-from appliance.compose.cost import available_bytes, measure
+from appliance.compose.cost import available_bytes, measure, together
 from appliance.config import Config, ModelConfig
 from appliance.core.facts import Limits, ModelMetric
 from appliance.core.model import Model, TensorSpec
@@ -189,6 +189,4 @@ def limits_passed(config: Config) -> Iterator[str]:
         wanted_bytes += limits.memory_bytes_max or 0
         if limits != Limits():
             yield from (f"model {name}: {sentence}" for sentence in measure(model, settings).beyond(limits))
-    available = available_bytes()
-    if available and wanted_bytes > available:
-        yield f"the models may take {wanted_bytes:,} bytes of memory together, of which {available:,} are available"
+    yield from together(wanted_bytes, available_bytes())

@@ -79,6 +79,12 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def together(wanted_bytes: int, available_bytes: int) -> Iterator[str]:
+    """Yield a sentence when the models' memory limits add up to more than there is; 0 available: it is not known."""
+    if 0 < available_bytes < wanted_bytes:
+        yield f"the models may take {wanted_bytes:,} bytes of memory together; {available_bytes:,} are available"
+
+
 def available_bytes() -> int:
     """Give the memory that programs may still take (``MemAvailable``); 0 where the system does not tell."""
     meminfo = Path("/proc/meminfo")
