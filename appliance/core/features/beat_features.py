@@ -15,6 +15,8 @@ LAGS_S: Signal = np.linspace(-0.048, 0.048, 25)
 """Shifts tried to lay a beat over the baseline, up to 48 ms either way."""
 EARLY = 0.85
 """A beat after less than this fraction of the window's usual interval came early."""
+UNCUT_S = 0.5
+"""A beat whose next comes sooner than this, and sooner than usual, has lost its T wave to it."""
 UNLIKE = 0.85
 """A beat that correlates less than this with the wearer's own is of another kind, for the rhythm's sake."""
 WIDTH_S = 0.14
@@ -84,10 +86,11 @@ class BeatWindow:
         self.after_s = np.concatenate((between_s, [max(self._times_s[-1] - self.at_s[-1], self.usual_s)]))
 
     def usable(self, index: int) -> bool:
-        """Say whether a beat may be learned from: whole in the window, and neither it nor the next one came early."""
-        at_s = self.at_s[index]
+        """Say whether a beat may be learned from: whole in the window, not early, and not run into by the next."""
+        at_s, before_s, after_s = self.at_s[index], self.before_s[index], self.after_s[index]
         whole = at_s + _GRID_S[0] >= 0 and at_s + _GRID_S[-1] <= self._times_s[-1]
-        return bool(whole and min(self.before_s[index], self.after_s[index]) >= EARLY * self.usual_s)
+        in_time = before_s >= EARLY * max(self.usual_s, after_s)  # a late ventricular beat is told by the pause after it
+        return bool(whole and in_time and after_s >= min(UNCUT_S, EARLY * self.usual_s))
 
     def waves(self, shifts_s: Signal) -> Waves:
         """Waves of all beats at these shifts: ``[beats, shifts, WAVE_SAMPLES]``, or per beat for ``[beats, 1]``."""
