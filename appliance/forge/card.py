@@ -16,6 +16,8 @@ CARD_FILE = "README.md"
 BEGIN = "<!-- forge: begin; `appliance forge card` writes what stands from here to the end mark -->"
 END = "<!-- forge: end -->"
 CARD_BYTES_MAX = 1 << 20
+PACKAGE = "package"
+"""The step that writes the folder, as reports name it."""
 
 
 def write_card(model: Model, card: Path, report: Report | None = None) -> None:
@@ -127,11 +129,11 @@ def _origin(model: Model) -> Iterator[str]:
 
 
 def _steps(steps: Sequence[Step]) -> Iterator[str]:
-    """Yield what each step of the forge cost."""
-    if not steps:
-        return
+    """Yield what each step of the forge cost, but for packaging: what it measured stands above."""
     rows = []
     for step in steps:
+        if step.step == PACKAGE:
+            continue
         figures = [
             f"{name}: {before} → {after}" if (before := step.before.get(name)) else f"{name}: {after}"
             for name, after in step.after.items()
@@ -140,7 +142,8 @@ def _steps(steps: Sequence[Step]) -> Iterator[str]:
         mapped = "" if step.operators_edgetpu is None else f"{step.operators_edgetpu} of {step.operators}"
         cells = [step.step, f"{step.size_bytes:,}", f"{step.compressed_bytes:,}", "; ".join(figures), latency, mapped]
         rows.append([*cells, f"`{step.command}`" if step.command else ""])
-    yield _table(["step", "bytes", "gzip", "metric", "latency", "Edge TPU", "command"], rows)
+    if rows:
+        yield _table(["step", "bytes", "gzip", "metric", "latency", "Edge TPU", "command"], rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from rich.console import Console
 from appliance.core.facts import Facts, ModelMetric
 from appliance.core.model import Model
 from appliance.errors import ForgeError, ModelError
-from appliance.forge.card import CARD_FILE, write_card
+from appliance.forge.card import CARD_FILE, PACKAGE, write_card
 from appliance.forge.description import description_toml
 from appliance.forge.folder import put_folder
 from appliance.forge.goldens import Edge, Goldens, SecondRuntime, look, make, tolerance
@@ -172,7 +172,7 @@ def _step(model: Model, linted: LintReport, notes: tuple[str, ...]) -> Step:
     """Give the report's entry."""
     made = model.facts.provenance
     return Step(
-        step="package",
+        step=PACKAGE,
         made=f"{model.name}/{model.version}",
         size_bytes=len(model.tflite),
         compressed_bytes=len(gzip.compress(model.tflite, 9, mtime=0)),

@@ -60,10 +60,14 @@ def test_a_card_tells_what_each_step_cost_and_when_nothing_was_measured(model: M
         "prune", "p.keras", 10_000, 4_000, {"auc": Estimate(0.9, 0.8, 0.95)}, {"auc": Estimate.exact(0.89)},
         latency_ratio=0.5, operators=4, operators_edgetpu=3, command="forge prune",
     )  # fmt: skip
-    told = rows(generated(replace(model, facts=Facts()), [pruned]))
+    packaged = Step("package", "made/1.0.0", 10_000, 4_000)
+    told = rows(generated(replace(model, facts=Facts()), [pruned, packaged]))
+    assert "package" not in told, "what it measured stands above"
     change = "auc: 0.9000 [0.8000, 0.9500] → 0.89"
     assert told["prune"] == ["10,000", "4,000", change, "x 0.50", "3 of 4", "`forge prune`"]
-    assert "nobody can tell how good" in generated(replace(model, facts=Facts()))
+    alone = generated(replace(model, facts=Facts()), [packaged])
+    assert "nobody can tell how good" in alone
+    assert "| step |" not in alone
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=60)
