@@ -112,6 +112,14 @@ def test_weights_outside_the_flatbuffer_leave_their_operator_on_the_cpu() -> Non
     assert _severities(report)["weights outside"] is Severity.WARNING
 
 
+def test_a_constant_operand_outside_the_flatbuffer_does_so_too() -> None:
+    builder = GraphBuilder()
+    inputs = (builder.source(IMAGE), builder.tensor(IMAGE, values=(1,)))
+    tflite = builder.ending(builder.operator("MUL", inputs, IMAGE, version=2)).flatbuffer()
+    assert lint(tflite).complete
+    assert lint(outside(tflite)).operators[0].status is Status.NOT_CONSTANT
+
+
 def test_float_edges_cost_the_cpu_two_operators_and_are_warned_of() -> None:
     """As the log of such a model has it: QUANTIZE unspecified, the body mapped, DEQUANTIZE unsupported data type."""
     builder = GraphBuilder()

@@ -62,7 +62,7 @@ def _version(operator: GraphOperator, operation: Operation) -> Fault | None:
         return None
     why = f"its version is {operator.version}; the compiler maps versions up to {operation.version_max}"
     if operator.name == "FULLY_CONNECTED":
-        fix = "flatten the input of dense layers (version 5 keeps several rows)"
+        fix = "flatten the input of every dense layer: one that keeps several rows gives all of them its version"
     else:
         fix = "quantise to 8 bits"
     return Fault(Status.VERSION, why, fix, Source.LOGS)
@@ -86,7 +86,7 @@ def _constants(graph: Graph, operator: GraphOperator, operation: Operation) -> F
     if computed is not None:
         why = f"its parameter {computed.name or computed.index} is computed, not constant"
         return Fault(Status.NOT_CONSTANT, why, "freeze the variables, and give constant shapes", Source.REQUIREMENTS)
-    if any(tensor.outside for tensor in needed):
+    if any(tensor.outside for tensor in (*needed, *data_of(graph, operator, operation))):
         fix = "bring the weights into the flatbuffer (forge quantize does)"
         return Fault(Status.NOT_CONSTANT, "its parameters lie outside the flatbuffer", fix, Source.SCHEMA)
     return None
