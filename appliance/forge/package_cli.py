@@ -70,6 +70,7 @@ def compare_command(
         str | None, typer.Option(metavar="NAME", help="Which metric; default: the first that all have.")
     ] = None,
     chart: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Also draw it here.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="Of the timing; their spread is told.")] = 5,
 ) -> None:
     """Hold models against one another: metric, size, latency (measured here, in turns).
 
@@ -79,7 +80,7 @@ def compare_command(
     from appliance.forge.compare import compare, remarks, table  # noqa: PLC0415 - only where it is needed
     from appliance.forge.report import write_whole  # noqa: PLC0415 - only where it is needed
 
-    name, compared = compare(models, metric)
+    name, compared = compare(models, metric, repeats=repeats)
     Console().print(table(name, compared))
     for remark in remarks(compared):
         _say(f"note: {remark}")

@@ -147,7 +147,7 @@ REFUSED: list[tuple[str, Callable[[], PackageSpec], str]] = [
     (
         "other roles",
         lambda: but(tolerance_lsb={"score": 9}),
-        r"tolerance_lsb is given for \['score'\]; the outputs are",
+        r"golden.tolerance_lsb: is given for \['score'\]; the outputs",
     ),
 ]
 
