@@ -27,7 +27,10 @@ def model() -> Model:
     """A model with every fact."""
     facts = Facts(
         limits=Limits(5.0, "a small board, one thread", 1_000_000),
-        metrics=(ModelMetric("recall | precision", 0.5, "day 1\nand 2", "make it", 0.4, 0.6),),
+        metrics=(
+            ModelMetric("recall | precision", 0.5, "day 1\nand 2", "make it", 0.4, 0.6),
+            ModelMetric("parameters", 12_345, "the file", "count", unit="numbers"),
+        ),
         provenance=ModelProvenance("simulated", "own", "build.py", (3, 4), {"tool": "1.2"}),
         data=DataCard("a purchase", "a simulator", "real cards"),
         measured_lsb={"score": 1},
@@ -46,6 +49,7 @@ def rows(text: str) -> dict[str, list[str]]:
 def test_everything_that_the_model_says_of_itself_stands_in_the_card(model: Model) -> None:
     told = rows(generated(model))
     assert told["recall \\| precision"] == ["0.5 [0.4, 0.6]", "day 1 and 2", "`make it`"]
+    assert told["parameters"] == ["12,345 numbers", "the file", "`count`"]
     assert told["latency limit"] == ["5 ms an invoke on a small board, one thread"]
     assert told["memory limit"] == ["1,000,000 bytes for weights and working memory"]
     assert told["tolerance of `score`"] == ["2 steps, 1 were measured"]
