@@ -132,6 +132,26 @@ def test_float_edges_cost_the_cpu_two_operators_and_are_warned_of() -> None:
     assert [finding.rule for finding in report.findings] == ["float edges", "float edges"]
 
 
+@pytest.mark.parametrize(
+    ("name", "custom", "output", "status"),
+    [
+        ("CUSTOM", "TFLite_Detection_PostProcess", "FLOAT32", Status.DATA_TYPE),
+        ("DEQUANTIZE", "", "FLOAT32", Status.DATA_TYPE),
+        ("ARG_MAX", "", "INT64", Status.DATA_TYPE),
+        ("GATHER", "", "INT8", Status.UNSUPPORTED),
+        ("TOPK_V2", "", "INT8", Status.UNSUPPORTED),
+        ("LEAKY_RELU", "", "INT8", Status.UNSUPPORTED),
+    ],
+)
+def test_operators_beyond_the_table_are_told_as_logs_tell_them(
+    name: str, custom: str, output: str, status: Status
+) -> None:
+    builder = GraphBuilder()
+    first = builder.operator("RELU", (builder.source(IMAGE),), IMAGE, version=2)
+    made = builder.operator(name, (first, builder.constant((1,))), builder.tensor(IMAGE, output), custom=custom)
+    assert lint(builder.ending(made).flatbuffer()).operators[1].status is status
+
+
 def test_a_batch_above_one_is_warned_of_and_has_too_many_dimensions() -> None:
     builder = GraphBuilder()
     report = lint(
