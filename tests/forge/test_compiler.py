@@ -281,7 +281,7 @@ def test_without_the_compiler_it_says_where_to_get_it(
 def test_lint_ends_with_0_when_all_maps_1_when_some_stays_and_65_for_no_model(
     appliance: Command, model: Path, tmp_path: Path
 ) -> None:
-    person = ROOT / "models/person/1.0.0/model.tflite"
+    person = ROOT / "models/person/1.1.0/model.tflite"
     whole = appliance("forge", "lint", person)
     assert (whole.code, "114 of 114 operators run on the Edge TPU" in whole.out) == (0, True)
     part = appliance("forge", "lint", model, "--json")

@@ -104,6 +104,6 @@ def test_whatever_is_damaged_the_lint_gives_a_report_or_one_clear_error(
 
 
 def test_the_repositorys_models_are_read() -> None:
-    person = read((ROOT / "models/person/1.0.0/model.tflite").read_bytes())
+    person = read((ROOT / "models/person/1.1.0/model.tflite").read_bytes())
     assert len(person.operators) == 114
     assert person.tensors[person.inputs[0]].shape == (1, 300, 300, 3)
