@@ -32,7 +32,7 @@ def lint_command(
     By the compiler's documented rules, without the compiler. Ends with 0 when every operator maps, 1 when some or all
     stay on the CPU.
 
-    Example: appliance forge lint models/person/1.0.0/model.tflite
+    Example: appliance forge lint models/person/1.1.0/model.tflite
     """
     _, report = _linted(model)
     if as_json:
@@ -55,7 +55,7 @@ def compile_command(
     Writes model_edgetpu.tflite beside the model. Ends with 0 when every operator runs on the Edge TPU, 1 when some
     stay on the CPU, 65 when the compiler refuses the model, 69 when it is not installed.
 
-    Example: appliance forge compile models/person/1.0.0/model.tflite
+    Example: appliance forge compile models/person/1.1.0/model.tflite
     """
     from appliance.forge import compiler  # noqa: PLC0415 - heavy, and --help must be quick
     from appliance.forge.steps import finish  # noqa: PLC0415 - as above
