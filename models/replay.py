@@ -1,6 +1,6 @@
 """Replay a folder's golden vectors in the runtime installed here, and print how far each output is off.
 
-`python models/replay.py models/person/1.0.0` in an environment with ai-edge-litert, and again in one with
+`python models/replay.py models/person/1.1.0` in an environment with ai-edge-litert, and again in one with
 tflite-runtime: the larger difference, plus a small margin, is the recipe's tolerance.
 """
 
@@ -50,7 +50,7 @@ def differences(folder: Path, interpreter_class: Foreign) -> dict[str, int]:
 def main() -> int:
     """Print one line a folder; fail when a role is outside its tolerance."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, help="model folders, such as models/person/1.0.0")
+    parser.add_argument("folders", nargs="+", type=Path, help="model folders, such as models/person/1.1.0")
     folders = parser.parse_args().folders
     name, interpreter_class = runtime()
     failed = False

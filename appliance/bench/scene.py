@@ -18,7 +18,7 @@ from appliance.errors import ConfigError, Idle
 from appliance.ports import Backend, Sensor
 
 ROOT = Path(__file__).parents[2]
-PERSON = ROOT / "models" / "person" / "1.0.0"
+PERSON = ROOT / "models" / "person" / "1.1.0"
 CARD = ROOT / "models" / "card-example" / "1.0.0"
 FOOTAGE = ROOT / "examples" / "footage" / "people-walking.avi"
 CHANNEL = "bench"

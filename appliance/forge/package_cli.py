@@ -46,11 +46,11 @@ def package_command(
 
 
 def card_command(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder, as models/person/1.0.0.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder, as models/person/1.1.0.")],
 ) -> None:
     """Write the generated part of a model card (README.md beside the version) from the folder; the rest stays.
 
-    Example: appliance forge card models/person/1.0.0
+    Example: appliance forge card models/person/1.1.0
     """
     from appliance.forge.card import CARD_FILE, write_card  # noqa: PLC0415 - only where it is needed
     from appliance.forge.folder import read_folder  # noqa: PLC0415 - only where it is needed

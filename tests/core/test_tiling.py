@@ -193,16 +193,19 @@ def test_a_piece_of_one_label_is_no_piece_of_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "box",
+    ("box", "larger", "part"),
     [
-        Box(0.4, 0.0, 0.6, 0.1),
-        Box(0.0, 0.2, 0.1, 0.3),
-        Box(0.9, 0.2, 1.0, 0.3),
+        (Box(0.4, 0.0, 0.6, 0.1), Box(0.3, 0.02, 0.7, 0.3), 1),
+        (Box(0.0, 0.2, 0.1, 0.3), Box(0.02, 0.1, 0.4, 0.4), 1),
+        (Box(0.9, 0.2, 1.0, 0.3), Box(0.6, 0.1, 0.98, 0.4), 1),
+        (Box(0.4, 0.9, 0.6, 1.0), Box(0.3, 0.7, 0.7, 0.98), 2),
     ],
+    ids=["left", "upper", "lower", "right"],
 )
-def test_the_pictures_own_edge_cuts_nobody(box: Box) -> None:
-    larger = person(Box(max(0.0, box.ymin - 0.2), box.xmin, min(1.0, box.ymax + 0.2), box.xmax + 0.1), 0.4)
-    assert merge([(larger,), (person(box),), ()], HALVES, detector()) == (person(box), larger)
+def test_the_pictures_own_edge_cuts_nobody(box: Box, larger: Box, part: int) -> None:
+    found: list[tuple[Prediction, ...]] = [(person(larger, 0.4),), (), ()]
+    found[part] = (person(box),)
+    assert merge(found, HALVES, detector()) == (person(box), person(larger, 0.4))
 
 
 @pytest.mark.parametrize(
