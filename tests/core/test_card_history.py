@@ -133,11 +133,11 @@ def test_a_place_says_nothing_without_the_card() -> None:
 
 def test_averages_follow_what_a_card_does_now() -> None:
     history = fresh()
-    enter(history, *habitual(3))
-    for day in range(3, 150):
+    enter(history, *habitual(200))
+    for day in range(200, 350):
         features(history, request(NOON_S + day * DAY_S, amount=400.0))
-    assert abs(features(history, request(NOON_S + 150 * DAY_S, amount=400.0))["amount_unusual"]) < 0.5
-    assert features(history, request(NOON_S + 151 * DAY_S, amount=20.0))["amount_unusual"] < -3
+    assert abs(features(history, request(NOON_S + 350 * DAY_S, amount=400.0))["amount_unusual"]) < 0.5
+    assert features(history, request(NOON_S + 351 * DAY_S, amount=20.0))["amount_unusual"] < -3
 
 
 def test_a_request_that_comes_twice_is_judged_alike_and_enters_once() -> None:
@@ -189,6 +189,15 @@ def test_the_edge_of_lateness_is_a_day() -> None:
     with pytest.raises(NoScoreError, match=BACKWARDS):
         history(request(newest_s - DAY_S - 1))
     assert features(history, request(newest_s - DAY_S + 1))
+
+
+def test_a_late_purchase_moves_the_edge_of_lateness_by_nothing() -> None:
+    history = fresh()
+    enter(history, *habitual(5))
+    newest_s = NOON_S + 4 * DAY_S
+    assert features(history, request(newest_s - 20 * HOUR_S))
+    with pytest.raises(NoScoreError, match=BACKWARDS):
+        history(request(newest_s - 26 * HOUR_S))
 
 
 def test_a_history_whose_time_was_wrong_begins_anew() -> None:

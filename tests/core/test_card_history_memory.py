@@ -71,19 +71,16 @@ SMALL = CardHistoryExtract(cards_max=2, terminals_max=2, history_min=2)
 
 
 @settings(max_examples=40, deadline=None)
-@given(before=streams(), between=streams(most=20), after=streams(), helping=st.integers(1, 5))
-def test_whatever_came_a_restart_changes_nothing(
-    before: list[Frame], between: list[Frame], after: list[Frame], helping: int
-) -> None:
-    ongoing = CardHistory(SMALL)
+@given(parts=st.lists(streams(most=25), min_size=2, max_size=4), helping=st.integers(1, 5))
+def test_whatever_came_restarts_change_nothing(parts: list[list[Frame]], helping: int) -> None:
+    ongoing, device = CardHistory(SMALL), CardHistory(SMALL)
     disk: dict[str, bytes] = {}
-    for part in (before, between):  # what is forgotten, comes again and changes is handed out more than once
-        said(ongoing, part)
-        disk |= drained(ongoing, helping)
-    restarted = CardHistory(SMALL)
-    restarted.restore(dict(reversed(kept(disk).items())))
-    assert drained(restarted) == {}, "what was handed back is not new"
-    assert said(restarted, after) == said(ongoing, after)
+    for frames in parts:  # what is forgotten, comes again and changes is handed out more than once
+        assert said(device, frames) == said(ongoing, frames)
+        disk |= drained(device, helping)
+        device = CardHistory(SMALL)
+        device.restore(dict(reversed(kept(disk).items())))
+        assert drained(device) == {}, "what was handed back is not new"
 
 
 @settings(max_examples=40, deadline=None)
@@ -175,6 +172,17 @@ def test_of_more_than_fits_those_used_last_come_back_and_the_others_are_told_as_
     assert dict(small.changes(10)) == {f"c{digest(token).hex()}": FORGOTTEN for token in "bc"}
     small.write(digest("e"), (5.0, 6.0))
     assert small.read(digest("d")) is None, "the order of use came back too"
+
+
+def test_the_order_of_use_goes_on_over_two_restarts() -> None:
+    disk: dict[str, bytes] = {}
+    for tokens in ("abab", "c", "d"):
+        book = Book("c", 1, "2d", 3)
+        book.restore(kept(disk))
+        for token in tokens:
+            book.write(digest(token), (1.0, 2.0))
+        disk |= dict(book.changes(10))
+    assert [f"c{digest(token).hex()}" in kept(disk) for token in "abcd"] == [False, True, True, True]
 
 
 def test_changes_are_handed_out_once_and_what_waits_longest_first() -> None:
