@@ -11,7 +11,6 @@ import argparse
 import io
 import json
 import sys
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ from appliance.errors import ForgeError
 from appliance.forge import metrics
 from appliance.forge.package import package
 from appliance.forge.progress import shown
-from appliance.forge.quantize import Quantised, quantise
 from appliance.forge.report import Report, write_whole
 from appliance.forge.run import Runner
 from appliance.forge.sizes import compressed_bytes
@@ -32,59 +30,26 @@ from models.fraud import learning, measure
 from models.fraud.folder import spec_for
 from models.fraud.recording import write_example
 from models.fraud.simulator import score_features, simulate
+from models.fraud.trials import Lesson, Trial, carry_out, choose
 
 if TYPE_CHECKING:
     from appliance.forge.progress import Progress
-    from models.fraud.learning import Part, Scale
     from models.fraud.world import Array
 
 SEED = 7
 """Of the world, the forest, the teacher and the calibration."""
-STUDENT_SEEDS = (1, 2, 3)
-SMALL, LARGE, WORTH = "distilled", "wide", 0.005
-"""The larger way is shipped when its mean PR-AUC on the validation is better by more than WORTH, else the smaller; of
-its seeds the one with the best PR-AUC there. The test has no say."""
 HONEST_EVERY = 2
 """Of the honest purchases of the test one in so many is kept; all the fraud is."""
 COMMAND = "python models/fraud/build.py"
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One student, in INT8."""
-
-    way: str
-    seed: int
-    quantised: Quantised
-    on_validation: dict[str, float]
-    on_test: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What students learn from, and are judged on; inputs normalised."""
-
-    training: Part
-    validation: Part
-    test: Part
-    inputs: Array
-    """Of the training."""
-    taught: Array
-    """Logit of the training that students are to follow."""
-    boosting: Array
-    teacher: Array
-    """Logits of the test."""
-    scale: Scale
-
-
 def build(root: Path, progress: Progress) -> None:
     """Do it all; `root` gets the folder, the evaluation stands beside this file."""
     lesson = prepare(progress)
-    trials = [
-        trial(lesson, way, seed, progress)
-        for way in learning.WAYS
-        for seed in STUDENT_SEEDS
-    ]  # fmt: skip
+    trials = []
+    for each in carry_out(lesson, progress):
+        show(f"{each.way} {each.seed}", each.on_test)
+        trials.append(each)
     best = choose(trials)
     write_whole(measure.EVALUATION / "float32.tflite", best.quantised.float32)
     write_whole(measure.EVALUATION / "test.npz", held_out(lesson, best))
@@ -124,43 +89,16 @@ def prepare(progress: Progress) -> Lesson:
     for name, part in (("training", training), ("validation", validation), ("test", test)):
         print(f"{name}: {len(part.pattern)} purchases, {int(part.fraud.sum())} fraud, {int(part.reported.sum())} known")
     scale = learning.Scale.of(training.features)
-    inputs, later = scale(training.features), scale(test.features)
+    inputs, later, latest = (scale(part.features) for part in (training, validation, test))
     print("gradient boosting ...", flush=True)
     forest = learning.forest(training, SEED)
     boosting = forest.predict(test.features, raw_score=True)
     show("boosting", learning.figures(boosting, test.fraud))
     teacher = learning.teach(inputs, training, SEED, progress)
     taught = (forest.predict(training.features, raw_score=True) + learning.logits(teacher, inputs)) / 2
-    teacher_scores = learning.logits(teacher, later)
+    teacher_scores = learning.logits(teacher, latest)
     show("teacher", learning.figures(teacher_scores, test.fraud))
-    return Lesson(training, validation, test, inputs, taught, boosting, teacher_scores, scale)
-
-
-def trial(lesson: Lesson, way: str, seed: int, progress: Progress) -> Trial:
-    """Train a student one way, quantise it, judge it."""
-    student = learning.WAYS[way](lesson.inputs, lesson.training, lesson.taught, seed, progress)
-    chosen = learning.calibration(lesson.inputs, lesson.training, SEED)
-    quantised = quantise(student, chosen, name="purchase", progress=progress)
-    on_validation = learning.figures(int8_scores(quantised, lesson, lesson.validation), lesson.validation.fraud)
-    on_test = learning.figures(int8_scores(quantised, lesson, lesson.test), lesson.test.fraud)
-    show(f"{way} {seed}", on_test)
-    return Trial(way, seed, quantised, on_validation, on_test)
-
-
-def int8_scores(quantised: Quantised, lesson: Lesson, part: Part) -> Array:
-    """Give the logits that the device would compute."""
-    scores: Array = Runner(quantised.int8, {"score": (1, 1)}).each(lesson.scale(part.features))["score"][:, 0]
-    return scores
-
-
-def choose(trials: list[Trial]) -> Trial:
-    """Choose what is shipped, by the validation."""
-    mean = {
-        way: np.mean([each.on_validation["pr_auc"] for each in trials if each.way == way]) for way in (SMALL, LARGE)
-    }
-    way = LARGE if mean[LARGE] - mean[SMALL] > WORTH else SMALL
-    print(f"mean PR-AUC on the validation: {SMALL} {mean[SMALL]:.4f}, {LARGE} {mean[LARGE]:.4f}: {way} is shipped")
-    return max((each for each in trials if each.way == way), key=lambda each: each.on_validation["pr_auc"])
+    return Lesson(training, validation, test, inputs, later, latest, taught, boosting, teacher_scores, scale)
 
 
 def thresholds(lesson: Lesson, best: Trial) -> Array:
@@ -168,7 +106,7 @@ def thresholds(lesson: Lesson, best: Trial) -> Array:
 
     Half a step below the step that is meant, so that no rounding of a probability moves it.
     """
-    scores = int8_scores(best.quantised, lesson, lesson.validation)
+    scores = measure.scores(best.quantised.int8, lesson.later)
     step = Runner(best.quantised.int8, {"score": (1, 1)}).outputs["score"].spec.scale
     return np.array([metrics.threshold_at_fpr(scores, lesson.validation.fraud, fpr) for fpr in measure.FPRS]) - step / 2
 
@@ -178,7 +116,7 @@ def held_out(lesson: Lesson, best: Trial) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        inputs=lesson.scale(lesson.test.features).astype(np.float16),
+        inputs=lesson.latest.astype(np.float16),
         labels=lesson.test.fraud.astype(np.int8),
         pattern=lesson.test.pattern.astype(np.int8),
         boosting=lesson.boosting.astype(np.float32),

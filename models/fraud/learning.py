@@ -27,7 +27,7 @@ WARM_UP_DAY, TRAINING_DAY, TRAINED_DAY, VALIDATION_DAY = 20, 110, 117, 130
 """Ends of: histories that fill, training, the wait for its reports, validation. What comes later is the test."""
 CLIP = 4.0
 """Inputs beyond this many standard deviations saturate in INT8, and so they do in training."""
-TEACHER, STUDENT, WIDE = (256, 256, 128), (64, 32), (128, 64)
+TEACHER, STUDENT = (256, 256, 128), (64, 32)
 TEACHER_EPOCHS, EPOCHS, BATCH, LEARNING_RATE = 12, 40, 2048, 2e-3
 ALPHA = 0.9
 """Weight of the teacher against the labels."""
@@ -166,17 +166,12 @@ def plain(inputs: Array, training: Part, _taught: Array, seed: int, progress: Pr
 
 def distilled(inputs: Array, training: Part, taught: Array, seed: int, progress: Progress) -> Foreign:
     """Train a student from the mean logit of forest and teacher."""
-    return _follow(STUDENT, inputs, training, taught, seed=seed, epochs=EPOCHS, progress=progress)
-
-
-def wide(inputs: Array, training: Part, taught: Array, seed: int, progress: Progress) -> Foreign:
-    """Distil into twice the units."""
-    return _follow(WIDE, inputs, training, taught, seed=seed, epochs=EPOCHS, progress=progress)
+    return _follow(inputs, training, taught, seed=seed, epochs=EPOCHS, progress=progress)
 
 
 def pruned(inputs: Array, training: Part, taught: Array, seed: int, progress: Progress) -> Foreign:
     """Distil for half the epochs, prune for the other half: the same budget."""
-    student = _follow(STUDENT, inputs, training, taught, seed=seed, epochs=EPOCHS // 2, progress=progress)
+    student = _follow(inputs, training, taught, seed=seed, epochs=EPOCHS // 2, progress=progress)
     targets = pack(training.reported, taught, 1)
     return prune(
         student, inputs, targets, sparsity=SPARSITY, epochs=EPOCHS // 2, loss=loss(1.0, ALPHA, 1), batch=BATCH,
@@ -184,10 +179,8 @@ def pruned(inputs: Array, training: Part, taught: Array, seed: int, progress: Pr
     ).network  # fmt: skip
 
 
-def _follow(
-    layers: tuple[int, ...], inputs: Array, training: Part, taught: Array, *, seed: int, epochs: int, progress: Progress
-) -> Foreign:
-    student = network(layers, inputs.shape[1], seed)
+def _follow(inputs: Array, training: Part, taught: Array, *, seed: int, epochs: int, progress: Progress) -> Foreign:
+    student = network(STUDENT, inputs.shape[1], seed)
     distil(
         student, inputs, training.reported, taught, alpha=ALPHA, epochs=epochs, batch=BATCH,
         learning_rate=LEARNING_RATE, seed=seed, progress=progress,
@@ -195,7 +188,7 @@ def _follow(
     return student
 
 
-WAYS: dict[str, Way] = {"plain": plain, "distilled": distilled, "pruned": pruned, "wide": wide}
+WAYS: dict[str, Way] = {"plain": plain, "distilled": distilled, "pruned": pruned}
 
 
 def figures(scores: Array, fraud: Array) -> dict[str, float]:

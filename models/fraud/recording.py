@@ -1,4 +1,4 @@
-"""The recording of the example: requests of a small town, with all five kinds of fraud among them."""
+"""The recording of the example: a month of sixty cards of a small town, some of them struck by fraud."""
 
 from __future__ import annotations
 
