@@ -164,7 +164,7 @@ def _mapped(report: LintReport) -> Iterator[str]:
         yield f"an Edge TPU may run all {len(report.operators)} operators (by the compiler's documented rules)"
         return
     kept = next((operator for operator in report.operators if not operator.mapped), None)
-    why = f"; the first: {kept}" if kept else ""
+    why = f"; the first: {kept.sentence}" if kept else ""
     yield f"warning: an Edge TPU would run {report.mapped} of {len(report.operators)} operators{why}"
 
 
