@@ -52,6 +52,12 @@ def test_what_is_no_model_is_refused_in_words(content: bytes) -> None:
         Runner(content)
 
 
+def test_a_name_that_is_no_text_is_damage() -> None:
+    assert b"record" in TINY
+    with pytest.raises(ForgeError, match="damaged"):
+        Runner(TINY.replace(b"record", b"\xb4ecord"))
+
+
 def test_a_damaged_model_either_loads_or_is_refused_and_raises_nothing_else() -> None:
     rng = np.random.default_rng(1)
     refused = 0
