@@ -87,6 +87,6 @@ def test_examples_without_labels_or_sound_inputs_are_refused(
     tmp_path: Path, arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]], complaint: str
 ) -> None:
     with (tmp_path / "x.npz").open("wb") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]  # its keyword `allow_pickle` confuses the checker
     with pytest.raises(ForgeError, match=complaint):
         read_examples(tmp_path / "x.npz")
