@@ -1,7 +1,5 @@
 """``appliance forge import-onnx``: the command."""
 
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -51,7 +49,7 @@ KindOption = Annotated[
     Literal["image", "window", "record"], typer.Option("--kind", help="What DATA holds, and the device will capture.")
 ]
 NumbersOption = Annotated[
-    str, typer.Option(metavar="A,B,C", help="Of (x - mean) / std: one a channel, or one for all.")
+    str, typer.Option(metavar="A,B,C", help="Of (x - mean) / std: one a channel, or one for all. Pictures need both.")
 ]
 ColourOption = Annotated[Literal["rgb", "bgr"], typer.Option("--colour", help="The order the network was trained on.")]
 FitOption = Annotated[Literal["stretch", "letterbox"], typer.Option("--fit", help="How pictures are made to fit.")]
@@ -84,8 +82,8 @@ def import_onnx_command(
     layout: LayoutOption = None,
     outputs: OutputsOption = "",
     kind: KindOption = "image",
-    mean: NumbersOption = "0",
-    std: NumbersOption = "1",
+    mean: NumbersOption = "",
+    std: NumbersOption = "",
     colour: ColourOption = "rgb",
     fit: FitOption = "stretch",
     edgetpu: EdgeTpuOption = True,
@@ -108,6 +106,7 @@ def import_onnx_command(
     from appliance.forge import calibration as calibrations  # noqa: PLC0415 - as above
     from appliance.forge.onnx import importing, operators, stages  # noqa: PLC0415 - as above
     from appliance.forge.report import table  # noqa: PLC0415 - as above
+    from appliance.forge.steps import command_line  # noqa: PLC0415 - as above
 
     names = tuple(name.strip() for name in outputs.split(",") if name.strip())
     planned = importing.plan(model, shapes=shapes_of(shape or []), layout=layout, outputs=names)
@@ -125,8 +124,7 @@ def import_onnx_command(
     imported = importing.import_onnx(planned, inputs, converter, evaluation=held_out, edgetpu=edgetpu, tell=_tell)
     _out.print(stages.table(imported.changes))
     _say(imported.notes)
-    command = shlex.join(["appliance", "forge", "import-onnx", *sys.argv[sys.argv.index("import-onnx") + 1 :]])
-    _out.print(table(importing.save(imported, planned, out, command=command)))
+    _out.print(table(importing.save(imported, planned, out, command=command_line())))
 
 
 def shapes_of(texts: list[str]) -> Mapping[str, tuple[int, ...]]:
@@ -144,11 +142,11 @@ def shapes_of(texts: list[str]) -> Mapping[str, tuple[int, ...]]:
 
 
 def numbers_of(text: str, option: str) -> tuple[float, ...]:
-    """Read ``A,B,C``. Raises ForgeError."""
+    """Read ``A,B,C``; nothing is none. Raises ForgeError."""
     from appliance.errors import ForgeError  # noqa: PLC0415 - only where it is needed
 
     try:
-        return tuple(float(each) for each in text.split(","))
+        return tuple(float(each) for each in text.split(",")) if text else ()
     except ValueError as error:
         msg = f"{option} {text}: numbers with commas between them are wanted"
         raise ForgeError(msg) from error

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from appliance.core.types import Array
 from appliance.errors import ForgeError
-from appliance.forge import latency
 from appliance.forge.calibration import check
 from appliance.forge.environment import Environment, environment, existing, pinned
-from appliance.forge.lint import lint
 from appliance.forge.metrics import bootstrap
 from appliance.forge.onnx.convert import convert
 from appliance.forge.onnx.graph import Graph, Layout, device_shape, fixed_shape, layout_of, read
@@ -21,9 +19,9 @@ from appliance.forge.onnx.operators import Operator, judge, notes, refuse_unknow
 from appliance.forge.onnx.stages import Change, Match, compare, match
 from appliance.forge.process import Tell, silent
 from appliance.forge.quantize import quantise
-from appliance.forge.report import Estimate, Report, Step, write_whole
+from appliance.forge.report import Estimate, Report, Step
 from appliance.forge.run import Runner
-from appliance.forge.sizes import compressed_bytes
+from appliance.forge.steps import finish, step_of
 
 EVALUATED_MAX = 200
 """Samples on which the stages are compared; more are thinned out evenly."""
@@ -179,12 +177,8 @@ def save(imported: Imported, planned: Plan, folder: Path, *, command: str = "") 
     Raises:
         ForgeError: the folder cannot be written, or holds a report that cannot be read.
     """
-    report = Report.load(folder)
-    report.add(step(imported, planned, command=command))
-    write_whole(folder / FLOAT_FILE, imported.float32)
-    write_whole(folder / MODEL_FILE, imported.int8)
-    report.save()
-    return report
+    entry = step(imported, planned, command=command)
+    return finish(entry, {folder / FLOAT_FILE: imported.float32, folder / MODEL_FILE: imported.int8}, folder)
 
 
 def step(imported: Imported, planned: Plan, *, command: str = "") -> Step:
@@ -196,21 +190,16 @@ def step(imported: Imported, planned: Plan, *, command: str = "") -> Step:
         figures[change.stage][f"{change.output} largest error"] = Estimate.exact(change.max_error)
         if change.agreement is not None:
             figures[change.stage][f"{change.output} same class"] = _share(change.agreement)
-    linted = lint(imported.int8)
-    return Step(
-        step="import-onnx",
-        made=MODEL_FILE,
-        size_bytes=len(imported.int8),
-        compressed_bytes=compressed_bytes(imported.int8),
+    return step_of(
+        "import-onnx",
+        MODEL_FILE,
+        imported.int8,
+        parent=imported.float32,
         before=figures["float"],
         after=figures["int8"],
-        latency_ratio=latency.ratio(imported.int8, imported.float32),
-        operators=len(linted.operators),
-        operators_edgetpu=linted.mapped,
         notes=(
             f"{planned.graph.path.name}: figures are against the original on onnxruntime, before: converted to float",
             *planned.notes,
-            *dict.fromkeys(each.sentence for each in linted.operators if not each.mapped),
             *imported.notes,
         ),
         command=command,

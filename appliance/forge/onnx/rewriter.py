@@ -35,7 +35,7 @@ class Rewriter:
         nodes = [new for node in old for new in replaced.get(node.output[0], [node])]
         del self._graph.node[:]
         self._graph.node.extend(nodes)
-        return len(replaced)
+        return len(replaced) - len(self._gone)
 
     def _rewritten(self, node: Foreign) -> list[Foreign] | None:
         """Give what a node becomes, None when it stays. A product nobody reads any more goes in the conversion."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +24,12 @@ from appliance.core.types import FrameKind
 from appliance.errors import ForgeError
 from appliance.forge import calibration
 from appliance.forge.environment import pinned
-from appliance.forge.figures import figure
+from appliance.forge.figures import figure, toolchain
 from appliance.forge.metrics import accuracy, bootstrap
 from appliance.forge.onnx import importing
 from appliance.forge.onnx.stages import table
-from appliance.forge.package import PackageSpec, package
+from appliance.forge.package import package
+from appliance.forge.package_spec import PackageSpec
 from appliance.forge.report import Report
 from appliance.forge.run import Runner
 from appliance.forge.samples import InputSpec
@@ -118,7 +118,7 @@ def specification(imported: importing.Imported, testing: Array, classes: Array) 
             data_licence="Not stated; the weights are published under Apache-2.0. Calibration data: drawn here.",
             made_by=COMMAND,
             seeds=(SEED,),
-            toolchain=toolchain(),
+            toolchain=tools_used(),
         ),
         data=DataCard(
             what=f"{CALIBRATION} drawn lines to calibrate, {TEST} others to test, half of each upside down.",
@@ -143,12 +143,10 @@ def measured(imported: importing.Imported, testing: Array, classes: Array) -> tu
     return tuple(figures)
 
 
-def toolchain() -> Mapping[str, str]:
+def tools_used() -> Mapping[str, str]:
     """Name what it was made with."""
     converters = [each.partition("==") for each in pinned("onnx") if each.startswith(("onnx2tf==", "onnxruntime=="))]
-    return {name: pin for name, _, pin in converters} | {
-        each: version(each) for each in ("tensorflow-cpu", "opencv-python-headless")
-    }
+    return {name: pin for name, _, pin in converters} | toolchain("tensorflow-cpu", "opencv-python-headless")
 
 
 def main() -> int:
