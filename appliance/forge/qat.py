@@ -12,6 +12,7 @@ from appliance.forge.foreign import Foreign, load_library
 from appliance.forge.progress import Progress, silent
 from appliance.forge.prune import clone
 from appliance.forge.quantize import Quantised, converted, to_float
+from appliance.forge.run import IDENTIFIER
 from appliance.forge.training import fit
 
 LEARNING_RATE = 1e-4
@@ -72,7 +73,19 @@ def quantise_aware(
     # Not TFLITE_BUILTINS_INT8: with it the converter demands calibration data, which training has made needless.
     converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
     return Quantised(
-        int8=converted(converter),
+        int8=_named(converted(converter), name),
         float32=to_float(keras.freeze(network, shape, name)),
         notes=(f"trained {epochs} epochs with simulated quantisation",),
     )
+
+
+def _named(tflite: bytes, name: str) -> bytes:
+    """Give the input its name: the converter fuses it with the rounding simulated there, whose names it joins."""
+    schema = load_library("ai_edge_litert.schema_py_generated", "write .tflite files")
+    flatbuffers = load_library("flatbuffers", "write .tflite files")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tflite, 0))
+    graph = model.subgraphs[0]
+    graph.tensors[graph.inputs[0]].name = name.encode()
+    builder = flatbuffers.Builder(len(tflite))
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())

@@ -122,6 +122,7 @@ def test_training_with_simulated_rounding_gives_int8_that_an_edge_tpu_maps(tf: F
     loss, targets = loss_for(network, np.arange(60) % 3)
     made = quantise_aware(network, pictures, targets, loss=loss, epochs=2, batch=10, learning_rate=1e-3)
     require_edge_tpu_safe(made.int8)
+    assert Runner(made.int8).input.spec.name == "input"
     assert correlation(made, pictures) > 0.9
     assert all((was == now).all() for was, now in zip(before, network.get_weights(), strict=True))
 
