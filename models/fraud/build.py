@@ -51,32 +51,32 @@ def build(root: Path, progress: Progress) -> None:
         show(f"{each.way} {each.seed}", each.on_test)
         trials.append(each)
     best = choose(trials)
-    write_whole(measure.EVALUATION / "float32.tflite", best.quantised.float32)
-    write_whole(measure.EVALUATION / "test.npz", held_out(lesson, best))
     write_whole(measure.EVALUATION / "trials.json", told(trials, best))
-    judged = measure.judge(
-        best.quantised.int8,
-        best.quantised.float32,
-        measure.EVALUATION / "test.npz",
-    )  # fmt: skip
+    finish(lesson, best, root)
+    write_example()
+
+
+def finish(lesson: Lesson, best: Trial, root: Path) -> None:
+    """Write the evaluation, judge by it, and write the folder."""
+    int8, float32 = best.quantised.int8, best.quantised.float32
+    write_whole(measure.EVALUATION / "float32.tflite", float32)
+    write_whole(measure.EVALUATION / "test.npz", held_out(lesson, best))
+    judged = measure.judge(int8, float32, measure.EVALUATION / "test.npz")
     report = Report(root / "fraud")
-    for figure in ("pr_auc", "recall at 0.1 % FPR"):
-        print(f"{figure}: float {judged.estimate(figure, 'float32')}, INT8 {judged.estimate(figure, 'int8')}")
     report.add(
         step_of(
             "quantize",
             "1.0.0/model.tflite",
-            best.quantised.int8,
-            parent=best.quantised.float32,
+            int8,
+            parent=float32,
             before={figure: judged.estimate(figure, "float32") for figure in measure.FIGURES},
             after={figure: judged.estimate(figure, "int8") for figure in measure.FIGURES},
             command=COMMAND,
         )
     )
-    package(spec_for(lesson.scale, lesson.training, best.quantised.int8, judged, seeds(best)), root, report=report)
-    write_example()
+    package(spec_for(lesson.scale, lesson.training, int8, judged, seeds(best)), root, report=report)
     for line in measure.tables(judged):
-        print(line)
+        print(line, flush=True)
 
 
 def prepare(progress: Progress) -> Lesson:

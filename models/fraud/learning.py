@@ -188,7 +188,7 @@ def _follow(inputs: Array, training: Part, taught: Array, *, seed: int, epochs: 
     return student
 
 
-WAYS: dict[str, Way] = {"plain": plain, "distilled": distilled, "pruned": pruned}
+WAYS: dict[str, Way] = {"distilled": distilled, "plain": plain, "pruned": pruned}
 
 
 def figures(scores: Array, fraud: Array) -> dict[str, float]:

@@ -59,11 +59,15 @@ _lesson: list[Lesson] = []
 """Of a process that trains students: given once, when it begins."""
 
 
+def _receive(lesson: Lesson) -> None:
+    _lesson.append(lesson)
+
+
 def carry_out(lesson: Lesson, progress: Progress) -> Iterator[Trial]:
     """Give every trial, in order."""
     jobs = [(way, seed) for way in learning.WAYS for seed in STUDENT_SEEDS]
     context = get_context("spawn")  # a process with tensorflow in it must not be forked
-    with ProcessPoolExecutor(WORKERS, context, initializer=_lesson.append, initargs=(lesson,)) as pool:
+    with ProcessPoolExecutor(WORKERS, context, initializer=_receive, initargs=(lesson,)) as pool:
         for done, each in enumerate(pool.map(trial, *zip(*jobs, strict=True)), start=1):
             progress("students", done, len(jobs))
             yield each
