@@ -59,6 +59,12 @@ def test_a_computed_shape_is_an_open_size_too() -> None:
     assert "the output of RESHAPE 1" in report.findings[0].what
 
 
+def test_a_refused_model_keeps_nothing_on_the_chip() -> None:
+    builder = GraphBuilder()
+    builder.ending(dense(builder, builder.source((1, 4), signature=(-1, 4))))
+    assert lint(builder.flatbuffer()).parameters_bytes == 0
+
+
 @pytest.mark.parametrize(("name", "last"), [("CONV_2D", 5), ("QUANTIZE", 2), ("TRANSPOSE_CONV", 3), ("EXP", 1)])
 def test_versions_that_compiler_16_was_seen_to_refuse_are_refused(name: str, last: int) -> None:
     """Each ``last + 1`` stands in a reported "Didn't find op for builtin opcode"."""
