@@ -199,9 +199,8 @@ def test_an_entry_that_was_forgotten_and_comes_again_is_told_as_it_is() -> None:
     book = Book("c", 1, "2d", 1)
     for token in "aba":
         book.write(digest(token), (1.0, 2.0))
-    told = dict(book.changes(10))
-    assert told.pop(f"c{digest('b').hex()}") == FORGOTTEN
-    assert [value != FORGOTTEN for value in told.values()] == [True]
+    told = [(name, value != FORGOTTEN) for name, value in book.changes(10)]
+    assert told == [(f"c{digest('b').hex()}", False), (f"c{digest('a').hex()}", True)]
 
 
 def test_what_nobody_asks_for_does_not_pile_up() -> None:
