@@ -109,6 +109,25 @@ def test_convolutions_of_equal_strides_or_one_group_stay() -> None:
     assert Rewriter(built).rewrite() == 0
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_relu_behind_a_transposed_convolution_stays_apart_from_it(normalised: bool) -> None:  # noqa: FBT001 - a case
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "w"], ["up"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("BatchNormalization", ["up", "b", "b", "b", "one"], ["even"]),
+        helper.make_node("Relu", ["even" if normalised else "up"], ["cut"]),
+        helper.make_node("Relu", ["cut"], ["y"]),
+    ]
+    weights = [weight("w", 4, 2, 2, 2), constant("b", [0.5, 0.3]), constant("one", [1, 1])]
+    kept = nodes if normalised else [nodes[0], *nodes[2:]]
+    built = model(kept, [info("x", SHAPE)], [info("y", [1, 2, None, None])], weights)
+    before = _run(built)
+    assert Rewriter(built).rewrite() == 1
+    onnx.checker.check_model(built, full_check=True)
+    assert _kinds(built)["Max"] == 1
+    assert _kinds(built)["Relu"] == 1
+    assert np.allclose(_run(built), before, atol=2e-6)
+
+
 def test_names_become_tensorflows_and_stay_apart() -> None:
     nodes = [
         helper.make_node("Relu", ["in/put:0"], ["a.b"], name="Softmax@0"),

@@ -3,7 +3,8 @@
 TensorFlow makes HARD_SWISH and RELU_0_TO_1 of hard-swish and hard-sigmoid; the compiler has no operator for the first,
 and refuses a file with the second altogether. A ReLU6 and products with constants are the same function, and map.
 TensorFlow's depthwise convolution wants equal strides; onnx2tf makes a grouped convolution of others (CONV_2D version
-6), which the compiler refuses too.
+6), which the compiler refuses too. And it fuses a ReLU into a transposed convolution (TRANSPOSE_CONV version 4),
+likewise refused; a maximum stays apart.
 """
 
 from importlib import import_module
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 
 Foreign = Any  # onnx ships no types
+NEXT_TO_NOTHING = 1e-6
+"""Not 0: TensorFlow would see a ReLU again. In INT8 it is 0."""
 
 
 class Rewriter:
-    """Writes in other operators what the Edge TPU has none for. The function stays the same."""
+    """Writes in other operators what the Edge TPU has none for. The function stays the same, to a millionth."""
 
     def __init__(self, model: Foreign) -> None:
         """The graph is sound and its constants are initializers."""
@@ -47,6 +50,8 @@ class Rewriter:
             return self._hard_swish(node.input[0], node.output[0])
         if node.op_type == "Conv":
             return self._unequal_strides(node)
+        if node.op_type == "Relu":
+            return self._behind_transposed(node)
         name = self._spelt_out(node)
         return None if name is None else self._hard_swish(name, node.output[0])
 
@@ -70,6 +75,15 @@ class Rewriter:
         picks = {"kernel_shape": [1] * len(strides), "strides": strides}
         nodes.append(self._helper.make_node("MaxPool", [nodes[-1].output[0]], [end], **picks))
         return nodes
+
+    def _behind_transposed(self, relu: Foreign) -> list[Foreign] | None:
+        """Write a ReLU behind a transposed convolution as the maximum with next to nothing."""
+        maker = self._makers.get(relu.input[0])
+        if maker is not None and maker.op_type == "BatchNormalization":  # goes into the convolution
+            maker = self._makers.get(maker.input[0])
+        if maker is None or maker.op_type != "ConvTranspose":
+            return None
+        return [self._with("Max", relu.input[0], NEXT_TO_NOTHING, relu.output[0])]
 
     def _activation_of(self, name: str) -> Foreign | None:
         """Give the ReLU that alone reads a tensor, if one does."""
