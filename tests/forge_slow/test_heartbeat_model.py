@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from appliance.core.features.beat_features import NAMES
+from appliance.core.types import Array
 from appliance.forge.report import Estimate
 from models.heartbeat import measure, vectors
 from models.heartbeat.simulator import LABELS, NORMAL, SUPRAVENTRICULAR, VENTRICULAR, Rhythm
@@ -19,22 +20,22 @@ TOLD: dict[str, Any] = tomllib.loads((measure.FOLDER / "model.toml").read_text("
 
 
 @pytest.fixture(scope="module")
-def held_out() -> dict[str, measure.Array]:
+def held_out() -> dict[str, Array]:
     with np.load(measure.EVALUATION / "test.npz") as test:
         return {key: test[key] for key in test.files}
 
 
-def figures(tflite: bytes, held_out: dict[str, measure.Array]) -> dict[str, Estimate]:
+def figures(tflite: bytes, held_out: dict[str, Array]) -> dict[str, Estimate]:
     called = measure.Judge(tflite).scores(held_out["inputs"].astype(np.float32)).argmax(axis=1)
     return measure.simulated(held_out["labels"], called, held_out["wearer"])
 
 
-def test_int8_loses_at_most_half_a_point_of_accuracy(held_out: dict[str, measure.Array]) -> None:
+def test_int8_loses_at_most_half_a_point_of_accuracy(held_out: dict[str, Array]) -> None:
     lost = figures(FLOAT32, held_out)["accuracy"].value - figures(INT8, held_out)["accuracy"].value
     assert lost <= 0.005
 
 
-def test_the_folder_tells_what_is_measured(held_out: dict[str, measure.Array]) -> None:
+def test_the_folder_tells_what_is_measured(held_out: dict[str, Array]) -> None:
     measured = figures(INT8, held_out)
     told = {metric["name"]: metric for metric in TOLD["metrics"] if metric["data"].endswith("in no training")}
     assert set(told) == set(measured)
