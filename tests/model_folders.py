@@ -6,8 +6,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 MODELS = _ROOT / "models"
 TINY = _ROOT / "tests" / "data" / "models" / "tiny-uint8" / "1.0.0"
 PERSON = MODELS / "person" / "1.1.0"
-CARD = MODELS / "card-example" / "1.0.0"
-VIBRATION = MODELS / "vibration-example" / "1.0.0"
+_DATA = _ROOT / "tests" / "data" / "models"
+CARD = _DATA / "card-example" / "1.0.0"
+VIBRATION = _DATA / "vibration-example" / "1.0.0"
 FOLDERS = (TINY, PERSON, CARD, VIBRATION)
 EDGETPU_OP = TINY.parent.parent / "edgetpu-op.tflite"
 """int8 [1, 4] through the custom op that edgetpu_compiler leaves."""

@@ -1,5 +1,6 @@
 """The other side of the ``transactions`` sensor: asks over MQTT 5 as a card terminal does, and times the answers."""
 
+from collections.abc import Callable
 from threading import Event
 from types import TracebackType
 from typing import Any, Self
@@ -19,9 +20,14 @@ class Terminal:
     """One card terminal, connected while the context is. Its attributes are written by its network thread."""
 
     def __init__(
-        self, config: MqttConfig, topic: str, question: bytes, *, answer_topic: str = "terminal/answer"
+        self,
+        config: MqttConfig,
+        topic: str,
+        question: bytes | Callable[[int], bytes],
+        *,
+        answer_topic: str = "terminal/answer",
     ) -> None:
-        """``topic`` is the channel's; ``question`` (a JSON object) is what is always asked."""
+        """``topic`` is the channel's; ``question`` (a JSON object) is what is asked, always or by number."""
         self.took_s: dict[int, float] = {}
         """From asking to the first answer, by number."""
         self.answers: dict[int, bytes] = {}
@@ -57,7 +63,8 @@ class Terminal:
         properties.ResponseTopic = self._answer_topic
         properties.CorrelationData = number.to_bytes(CORRELATION_BYTES, "big")
         self._asked_s[number] = self._clock.monotonic_s()
-        self._client.publish(self._topic, self._question, qos=1, properties=properties)
+        question = self._question if isinstance(self._question, bytes) else self._question(number)
+        self._client.publish(self._topic, question, qos=1, properties=properties)
 
     def _hear(self, message: MQTTMessage) -> None:
         """Note when an answer came."""

@@ -19,7 +19,7 @@ from appliance.ports import Backend, Sensor
 
 ROOT = Path(__file__).parents[2]
 PERSON = ROOT / "models" / "person" / "1.1.0"
-CARD = ROOT / "models" / "card-example" / "1.0.0"
+FRAUD = ROOT / "models" / "fraud" / "1.0.0"
 FOOTAGE = ROOT / "examples" / "footage" / "people-walking.avi"
 CHANNEL = "bench"
 STOP_TIMEOUT_S = 10.0
@@ -81,12 +81,12 @@ def camera_config(state_dir: Path, *, port: int, protocol: str = "5", threshold:
 
 
 def transactions_config(state_dir: Path, *, port: int) -> Config:
-    """One transactions channel with the small dense model."""
+    """One transactions channel with the fraud model, reasons included."""
     return _config(
         state_dir,
         port=port,
         protocol="5",
-        model=CARD,
+        model=FRAUD,
         sensor={"kind": "transactions"},
         rule={"name": "fraud", "labels": ["fraud"], "threshold": 0.9},
     )

@@ -12,7 +12,7 @@ from appliance.forge import steps
 from appliance.forge.evaluate import agreement, evaluate, scores_of
 from appliance.forge.report import REPORT_FILE, Estimate, Report
 
-TINY = (Path(__file__).parents[2] / "models" / "card-example" / "1.0.0" / "model.tflite").read_bytes()
+TINY = (Path(__file__).parents[2] / "tests" / "data" / "models" / "card-example" / "1.0.0" / "model.tflite").read_bytes()
 RNG = np.random.default_rng(0)
 RANKING = ["roc_auc", "average_precision"]
 

@@ -11,8 +11,9 @@ from appliance.forge import latency
 from appliance.forge.run import Runner
 from appliance.forge.sizes import compressed_bytes, delta_bytes
 
-MODELS = Path(__file__).parents[2] / "models"
-TINY = (MODELS / "card-example" / "1.0.0" / "model.tflite").read_bytes()
+ROOT = Path(__file__).parents[2]
+MODELS = ROOT / "models"
+TINY = (ROOT / "tests" / "data" / "models" / "card-example" / "1.0.0" / "model.tflite").read_bytes()
 INPUTS = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
 NOISE = np.random.default_rng(1).integers(0, 256, 20_000, dtype=np.uint8)
 

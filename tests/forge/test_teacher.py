@@ -11,7 +11,7 @@ from appliance.forge.run import Runner
 from appliance.forge.teacher import teacher_logits
 from appliance.forge.training import read_examples
 
-TINY = Path(__file__).parents[2] / "models" / "card-example" / "1.0.0" / "model.tflite"
+TINY = Path(__file__).parents[2] / "tests" / "data" / "models" / "card-example" / "1.0.0" / "model.tflite"
 INPUTS = np.random.default_rng(0).normal(size=(6, 12)).astype(np.float32)
 
 

@@ -154,7 +154,7 @@ def two_inputs(tf: Foreign, _folder: Path) -> Foreign:
 
 
 def quantised_already(_tf: Foreign, _folder: Path) -> Foreign:
-    return Path(__file__).parents[2] / "models" / "card-example" / "1.0.0" / "model.tflite"
+    return Path(__file__).parents[2] / "tests" / "data" / "models" / "card-example" / "1.0.0" / "model.tflite"
 
 
 def corrupt(suffix: str) -> Callable[[Foreign, Path], Path]:

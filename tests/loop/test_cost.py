@@ -70,8 +70,8 @@ def test_check_warns_of_a_model_that_is_too_slow_or_too_large_for_this_device(
     appliance: Command, tmp_path: Path
 ) -> None:
     folder, file = limited(tmp_path, NEVER), tmp_path / "appliance.toml"
-    example = (MODELS.parent / "examples" / "transactions.toml").read_text()
-    file.write_text(example.replace("../models/card-example/1.0.0", str(folder)))
+    example = (MODELS.parent / "examples" / "fraud.toml").read_text()
+    file.write_text(example.replace("../models/fraud/1.0.0", str(folder)))
     ended = appliance("check", file)
     assert ended.code == 0
     [warning, *_] = [line for line in ended.out.splitlines() if line.startswith("# ")]

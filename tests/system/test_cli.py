@@ -262,7 +262,7 @@ def test_list_shows_sound_and_broken_folders(appliance: Command, copied: Path, m
     monkeypatch.setenv("COLUMNS", "300")
     listed = appliance("model", "list", "--models", MODELS)
     assert listed.code == OK
-    assert {"person", "card-example", "vibration-example"} <= set(re.findall(r"[\w-]+", listed.out))
+    assert {"person", "fraud", "heartbeat", "machine"} <= set(re.findall(r"[\w-]+", listed.out))
     folders = [file.parent for file in MODELS.glob("*/*/model.toml")]
     assert listed.out.count("│ sound") == len(folders)
     spoil_a_byte(copied)

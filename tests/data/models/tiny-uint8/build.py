@@ -13,10 +13,10 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[3]))
-from models import quantise, recipe  # noqa: E402 - found only after the line above
+from tests.data.models import quantise, recipe  # noqa: E402 - found only after the line above
 
 if TYPE_CHECKING:
-    from models.recipe import Array, Foreign
+    from tests.data.models.recipe import Array, Foreign
 
 SEED = 20_240_603
 SIDE_PX = 16

@@ -1,4 +1,4 @@
-"""Build models/card-example/1.0.0: a small INT8 network that scores card transactions.
+"""Build tests/data/models/card-example/1.0.0: a small INT8 network that scores card transactions.
 
 An example to exercise the transactions channel from end to end, trained on a small simulator in this file.
 It is not the fraud model.
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from models import quantise, recipe
+sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
+from tests.data.models import quantise, recipe
 
 if TYPE_CHECKING:
-    from models.recipe import Array, Foreign
+    from tests.data.models.recipe import Array, Foreign
 
 SEED = 20_240_601
 LEGITIMATE, FRAUDULENT = 60_000, 1_200
@@ -193,7 +193,7 @@ def build(out: Path) -> None:
             task="score",
             description="Example: scores card transactions, to exercise the transactions channel; not the fraud model.",
             licence="Apache-2.0",
-            source="Trained by models/card-example/build.py on its own seeded simulator of transactions.",
+            source="Trained by tests/data/models/card-example/build.py on its own seeded simulator of transactions.",
             tflite=tflite,
             output_shapes={"score": (1, 1)},
             preprocess={
@@ -212,7 +212,7 @@ def build(out: Path) -> None:
 
 def main() -> int:
     """Read the command line and build."""
-    options = recipe.arguments("Build models/card-example/1.0.0.").parse_args()
+    options = recipe.arguments("Build tests/data/models/card-example/1.0.0.").parse_args()
     return recipe.carry_out(lambda: build(options.out))
 
 

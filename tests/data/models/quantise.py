@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.recipe import Foreign, RecipeError
+from tests.data.models.recipe import Foreign, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from models.recipe import Array
+    from tests.data.models.recipe import Array
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its sums differ between runs; the same weights are wanted again
@@ -28,7 +28,7 @@ def load_tensorflow() -> Foreign:
     try:
         import tensorflow as tf  # noqa: PLC0415 - heavy, and --help must work without it
     except ImportError as error:
-        msg = "tensorflow is not installed: pip install -r models/requirements.txt"
+        msg = "tensorflow is not installed: make forge, and .venv-forge/bin/python"
         raise RecipeError(msg) from error
     logging.getLogger("absl").setLevel(logging.ERROR)  # it advises a signature that fails in this version
     return tf
@@ -84,5 +84,5 @@ def to_int8(function: Foreign, calibration: Sequence[Array] | Array, *, io: str 
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
     # Newer converters quantise dense layers per channel; the Edge TPU compiler (2021) predates that and refuses it.
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001 - no public switch
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return bytes(converter.convert())

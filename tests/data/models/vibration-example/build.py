@@ -1,4 +1,4 @@
-"""Build models/vibration-example/1.0.0: a small INT8 autoencoder over windows of one accelerometer axis.
+"""Build tests/data/models/vibration-example/1.0.0: a small INT8 autoencoder over windows of one accelerometer axis.
 
 An example to exercise the windowed sensors from end to end, trained on a simulated healthy machine in this file.
 It knows no real machine.
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from models import quantise, recipe
+sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
+from tests.data.models import quantise, recipe
 
 if TYPE_CHECKING:
-    from models.recipe import Array, Foreign
+    from tests.data.models.recipe import Array, Foreign
 
 SEED = 20_240_602
 SAMPLES, RATE_HZ = 64, 1600.0
@@ -129,7 +129,7 @@ def build(out: Path) -> None:
             task="anomaly",
             description="Example: reconstructs healthy vibration, to exercise windowed sensors; knows no real machine.",
             licence="Apache-2.0",
-            source="Trained by models/vibration-example/build.py on its own seeded simulator of a machine.",
+            source="Trained by tests/data/models/vibration-example/build.py on its own seeded simulator of a machine.",
             tflite=tflite,
             output_shapes={"reconstruction": (1, SAMPLES, 1)},
             preprocess={"kind": "window", "mean": [0.0], "std": [std_g]},
@@ -157,7 +157,7 @@ def report(network: Foreign, quiet: Array, fresh: Array, loud: Array, windows: A
 
 def main() -> int:
     """Read the command line and build."""
-    options = recipe.arguments("Build models/vibration-example/1.0.0.").parse_args()
+    options = recipe.arguments("Build tests/data/models/vibration-example/1.0.0.").parse_args()
     return recipe.carry_out(lambda: build(options.out))
 
 

@@ -3,7 +3,7 @@
 A recipe supplies a flatbuffer, the inputs for its golden vectors and the facts no file can tell (licence,
 preprocessing, decoding). This module reads the rest out of the flatbuffer, runs the golden vectors and writes
 `model.toml`.
-The format is described in `README.md` beside this file.
+The format is described in `models/README.md`. Real models are packaged by the forge; this keeps theirs as they were.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _interpreter(tflite: bytes) -> Foreign:
     try:
         from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - so that --help works without it
     except ImportError as error:
-        msg = "ai-edge-litert is not installed: pip install -r models/requirements.txt"
+        msg = "ai-edge-litert is not installed: make forge, and .venv-forge/bin/python"
         raise RecipeError(msg) from error
     interpreter = Interpreter(model_content=tflite, num_threads=1)
     interpreter.allocate_tensors()
@@ -149,7 +149,7 @@ def _with_shape(outputs: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
 
 @dataclass(frozen=True)
 class Model:
-    """Everything a model folder says, before it is written. Each field is explained in `README.md`."""
+    """Everything a model folder says, before it is written. Each field is explained in `models/README.md`."""
 
     name: str
     version: str
