@@ -1,5 +1,7 @@
 """The history of cards and terminals over restarts, at its bounds, and damaged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -196,11 +198,11 @@ def test_changes_are_handed_out_once_and_what_waits_longest_first() -> None:
 
 
 def test_an_entry_that_was_forgotten_and_comes_again_is_told_as_it_is() -> None:
-    book = Book("c", 1, "2d", 1)
-    for token in "aba":
+    book = Book("c", 1, "2d", 2)
+    for token in "abca":
         book.write(digest(token), (1.0, 2.0))
     told = [(name, value != FORGOTTEN) for name, value in book.changes(10)]
-    assert told == [(f"c{digest('b').hex()}", False), (f"c{digest('a').hex()}", True)]
+    assert told == [(f"c{digest(token).hex()}", known) for token, known in (("b", False), ("c", True), ("a", True))]
 
 
 def test_what_nobody_asks_for_does_not_pile_up() -> None:
@@ -213,7 +215,8 @@ def test_what_nobody_asks_for_does_not_pile_up() -> None:
 
 def test_a_helping_never_starves_cards_or_terminals() -> None:
     history = CardHistory(CardHistoryExtract())
-    said(history, three_days("a"))
+    for terminal in "wxyz":
+        said(history, [replace(frame, context={**frame.context, "terminal": terminal}) for frame in three_days("a")])
     assert sorted(name[0] for name in history.changes(2)) == ["c", "t"]
 
 
