@@ -11,8 +11,9 @@ from appliance.errors import ForgeError
 from appliance.forge import steps
 from appliance.forge.evaluate import agreement, evaluate, scores_of
 from appliance.forge.report import REPORT_FILE, Estimate, Report
+from tests.model_folders import CARD
 
-TINY = (Path(__file__).parents[2] / "tests" / "data" / "models" / "card-example" / "1.0.0" / "model.tflite").read_bytes()
+TINY = (CARD / "model.tflite").read_bytes()
 RNG = np.random.default_rng(0)
 RANKING = ["roc_auc", "average_precision"]
 
