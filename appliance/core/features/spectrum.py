@@ -58,8 +58,6 @@ _LINE_WIDTH = 0.01
 _COMB = np.arange(1.0, 7.0)
 _COMB_STEP = 0.001
 """Candidates for the speed stand this far apart, relatively: half a bin at order 6 of 60 Hz in 0.8 Hz bins."""
-_BETWEEN = 0.25
-"""How much a line half-way between a candidate's orders speaks against it, compared to one at an order."""
 _RISE_MAX = 3.0
 """Nepers (of power) by which one line can speak for a speed: no single strong line decides."""
 _FADE = 1 / 16
@@ -150,15 +148,11 @@ class Spectrum:
         return np.asarray(10.0 * np.log10(power + self._floor + _TINY))
 
     def _shaft_hz(self, power: _Real) -> float:
-        """Find the speed at whose orders lines stand, and between whose orders none do."""
+        """Find the speed at whose orders lines stand."""
         reach = min(len(power), int((_COMB[-1] + 1) * self._candidates_hz[-1] / self._bin_hz) + _NEIGHBOURS)
         rise = self._rise(power[:reach])
-
-        def speaks(orders: _Real) -> _Real:
-            at = np.rint(orders[:, np.newaxis] * self._candidates_hz / self._bin_hz).astype(np.intp)
-            return np.asarray((rise[at] / np.sqrt(orders)[:, np.newaxis]).sum(axis=0))
-
-        best = int(np.argmax(speaks(_COMB) - _BETWEEN * speaks(_COMB - 0.5)))
+        at = np.rint(_COMB[:, np.newaxis] * self._candidates_hz / self._bin_hz).astype(np.intp)
+        best = int(np.argmax((rise[at] / np.sqrt(_COMB)[:, np.newaxis]).sum(axis=0)))
         return self._refined(power, rise, float(self._candidates_hz[best]))
 
     def _rise(self, power: _Real) -> _Real:
