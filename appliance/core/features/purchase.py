@@ -1,7 +1,6 @@
 """One purchase with a card, as a request tells it."""
 
 from dataclasses import dataclass
-from math import isfinite
 
 from appliance.core.features.book import digest
 from appliance.core.model import CardHistoryExtract
@@ -54,7 +53,8 @@ def read_purchase(frame: Frame) -> Purchase:
         raise FrameError(msg)
     numbers = frame.data.tolist()
     for number, (name, least, most) in zip(numbers, _RANGES, strict=True):
-        if not (isfinite(number) and least <= number <= most) or (name in _WHOLE and number != int(number)):
+        # Not a number is not between any two.
+        if not least <= number <= most or (name in _WHOLE and number != int(number)):
             whole = "a whole number " if name in _WHOLE else ""
             msg = f"{name} is {whole}from {least:g} to {most:g}"
             raise FrameError(msg)
