@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,11 +56,7 @@ def spec_for(
         toolchain: package to version.
         missing: what the data do not hold.
     """
-    normalised = trained.normalise(features)
-    spread = np.linspace(0, len(normalised) - 1, GOLDENS + FURTHER).astype(int)
-    chosen = normalised[spread][:, np.newaxis, :] * np.linspace(1.0, 3.0, len(spread))[:, np.newaxis, np.newaxis]
-    inputs = [each.astype(np.float32) for each in chosen]
-    step = len(inputs) // GOLDENS
+    goldens, further = _goldens(trained.normalise(features))
     return PackageSpec(
         name=name,
         version=version,
@@ -69,20 +65,17 @@ def spec_for(
         licence="Apache-2.0",
         source=source,
         tflite=trained.quantised.int8,
-        outputs={"reconstruction": (1, normalised.shape[1])},
+        outputs={"reconstruction": (1, features.shape[1])},
         preprocess={
             "kind": "window",
             "mean": [float(value) for value in trained.mean],
             "std": [float(value) for value in trained.std],
             "features": list(names_of(extract)),
         },
-        extract={
-            "kind": "spectrum",
-            **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(extract).items()},
-        },
+        extract=_section(extract),
         decode={"kind": "anomaly", "label": "anomaly"},
-        golden_inputs=inputs[::step][:GOLDENS],
-        further_inputs=[each for at, each in enumerate(inputs) if at % step],
+        golden_inputs=goldens,
+        further_inputs=further,
         limits=Limits(),
         metrics=[
             ModelMetric(key, round(each.value, 4), measured_on, command, round(each.low, 4), round(each.high, 4))
@@ -101,3 +94,18 @@ def spec_for(
             missing=missing,
         ),
     )
+
+
+def _goldens(normalised: Array) -> tuple[list[Array], list[Array]]:
+    """Choose golden inputs and further ones, each float32 [1, features]; the later, the further beyond healthy."""
+    spread = np.linspace(0, len(normalised) - 1, GOLDENS + FURTHER).astype(int)
+    chosen = normalised[spread][:, np.newaxis, :] * np.linspace(1.0, 3.0, len(spread))[:, np.newaxis, np.newaxis]
+    inputs = [each.astype(np.float32) for each in chosen]
+    step = len(inputs) // GOLDENS
+    return inputs[::step][:GOLDENS], [each for at, each in enumerate(inputs) if at % step]
+
+
+def _section(extract: SpectrumExtract) -> dict[str, Any]:
+    """Write `[extract]`; TOML has lists where the values have tuples."""
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(extract).items()}
+    return {"kind": "spectrum", **values}
