@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import ForgeError
-from appliance.forge.process import LINE_BYTES_MAX, LINES_KEPT_MAX, run
+from appliance.forge.process import LINE_BYTES_MAX, LINES_KEPT_MAX, READ_BYTES, run
 
 
 def _python(program: str) -> list[str]:

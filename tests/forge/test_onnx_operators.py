@@ -77,6 +77,10 @@ def test_operators_of_other_domains_are_refused_with_names_and_advice(domain: st
         plan(path)
 
 
+def test_a_known_name_in_another_domain_is_another_operator(tmp_path: Path) -> None:
+    assert _judged(tmp_path, "Conv", "com.microsoft").place is Place.NOWHERE
+
+
 def test_a_custom_operator_behind_the_chosen_end_is_no_hindrance(tmp_path: Path) -> None:
     built = classifier()
     built.graph.node.append(helper.make_node("Fancy", ["scores"], ["answer"], domain="my.company"))
