@@ -53,9 +53,10 @@ def test_a_child_that_keeps_the_output_open_does_not_hold_the_caller() -> None:
 
 
 def test_what_is_kept_is_bounded_however_much_is_printed() -> None:
-    text = run(
-        _python(f"print('x' * {LINE_BYTES_MAX * 50}); [print(i) for i in range({LINES_KEPT_MAX})]"), timeout_s=20
-    )
+    told: list[str] = []
+    program = f"print('x' * {READ_BYTES * 10}); [print(i) for i in range({LINES_KEPT_MAX})]"
+    text = run(_python(program), timeout_s=20, tell=told.append)
+    assert max(map(len, told)) <= LINE_BYTES_MAX + READ_BYTES
     assert len(text.splitlines()) == LINES_KEPT_MAX
     assert text.splitlines()[-1] == str(LINES_KEPT_MAX - 1)
 
