@@ -43,7 +43,7 @@ lint: $(VENV)/.dev
 	@.ci/system-packages $(BIN)/python
 	@echo "ruff ..."; $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@echo "mypy ..."; $(BIN)/mypy
-	@set -e; for recipe in models/*/build.py tests/data/models/*/build.py; do $(BIN)/mypy --no-error-summary $$recipe; done
+	@set -e; for recipe in models/*/build.py models/imported/*/build.py tests/data/models/*/build.py; do $(BIN)/mypy --no-error-summary $$recipe; done
 	@echo "import contracts ..."; $(BIN)/lint-imports
 
 # The same contract on the other TFLite runtime, in an environment of its own: it needs NumPy below 2 and Python 3.11.
