@@ -7,7 +7,9 @@ what gradient boosting and the teacher said of them stands in the file.
 from __future__ import annotations
 
 import sys
+import tomllib
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 FOLDER, EVALUATION = HERE / "1.0.0", HERE / "evaluation"
 METHODS = ("int8", "float32", "boosting", "teacher")
 FPRS = (0.001, 0.01)
+HISTORIES = (3, 10, 20, 40, 10_000)
 ROUNDS = 200
 SEED = 1
 
@@ -145,6 +148,15 @@ def by_pattern(judged: Judged, method: str) -> Iterator[str]:
         yield f"{name} {found} of {len(own)}"
 
 
+def young(judged: Judged, known: Array) -> Iterator[str]:
+    """Say how many honest purchases the thresholds flag, by how many purchases of the card were known."""
+    honest = judged.labels == 0
+    for least, most in pairwise(HISTORIES):
+        own = judged.scores["int8"][honest & (known >= least) & (known < most)]
+        flagged = ", ".join(f"{(own >= limit).mean():.2%}" for limit in judged.thresholds)
+        yield f"history of {least} to {most - 1}: of {len(own)} honest purchases {flagged} are flagged"
+
+
 def probability(logit: float) -> float:
     """Give what the decoder makes of a logit."""
     return float(1 / (1 + np.exp(-logit)))
@@ -154,7 +166,11 @@ def main() -> int:
     """Print everything."""
     int8 = (FOLDER / "model.tflite").read_bytes()
     judged = judge(int8, (EVALUATION / "float32.tflite").read_bytes(), EVALUATION / "test.npz")
-    for line in tables(judged):
+    toml = tomllib.loads((FOLDER / "model.toml").read_text("utf-8"))["preprocess"]
+    at = toml["features"].index("history")
+    with np.load(EVALUATION / "test.npz") as held:
+        history = held["inputs"][:, at] * toml["std"][at] + toml["mean"][at]
+    for line in (*tables(judged), *young(judged, np.round(np.expm1(history)))):
         print(line)
     return 0
 
