@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, StringConstraints, model_validator
 
+from appliance.core.features.beats import AFTER_S
 from appliance.core.model import Dtype, Task
 from appliance.schema import Section
 from appliance.trust.facts import DataSection, LimitsSection, Metrics, ProvenanceSection
@@ -113,6 +114,14 @@ class BeatsSection(Section):
     length: Annotated[Int, Field(ge=100, le=100_000)]
     stride: Annotated[Int, Field(ge=1, le=100_000)]
     calibration_beats: Annotated[Int, Field(ge=8, le=10_000)] = 120
+
+    @model_validator(mode="after")
+    def _every_beat_is_judged(self) -> Self:
+        length_min = self.stride + round(AFTER_S * self.rate_hz)
+        if self.length < length_min:
+            msg = f"length must be {length_min} or more: a stride, and {AFTER_S:g} s after the last beat it judges"
+            raise ValueError(msg)
+        return self
 
 
 class SpectrumSection(Section):
