@@ -75,7 +75,7 @@ _out = Console()
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A TOML configuration; examples/ has three.")]
 RootOption = Annotated[Path, typer.Option("--models", help="Folder that holds the models, as models/<name>/<version>.")]
-FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder, as models/person/1.0.0.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder, as models/person/1.1.0.")]
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - the signature that typer calls
@@ -157,7 +157,9 @@ def demo(
         float | None, typer.Option(min=1.0, max=86_400.0, help="End after this long; default: until Ctrl-C.")
     ] = None,
 ) -> None:
-    """Watch the appliance find people in bundled footage and publish alerts. Needs no root, no broker, no camera.
+    """Watch the appliance find people, judge payments, heartbeats and a pump. Needs no root, no broker, no camera.
+
+    Four channels on bundled footage and recordings, in one process; alerts go over MQTT and come back.
 
     With --seconds it ends by itself: exit code 0 when at least one alert made the round trip through the broker,
     else 1.
@@ -243,7 +245,7 @@ def model_show(folder: FolderArgument) -> None:
 
     Exit code 0, or 78 with what is wrong with the folder.
 
-    Example: appliance model show models/person/1.0.0
+    Example: appliance model show models/person/1.1.0
     """
     from appliance import explain  # noqa: PLC0415 - only where it is needed
     from appliance.adapters.model_folder import read_model  # noqa: PLC0415 - only where it is needed
@@ -258,7 +260,7 @@ def model_verify(folder: FolderArgument) -> None:
     Also measures latency and memory here, warns when they pass the limits that the model's author set, and tells the
     model's metrics with the commands that reproduce them. Exit code 0, or 78 with what disagrees.
 
-    Example: appliance model verify models/person/1.0.0
+    Example: appliance model verify models/person/1.1.0
     """
     from appliance import explain  # noqa: PLC0415 - only where it is needed
 

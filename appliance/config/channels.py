@@ -76,6 +76,7 @@ class FallbackConfig(Section):
     limit: float = Field(ge=0.0, le=1e12)
     """Up to it the outcome is ``below_limit`` (let pass, flagged), else ``above_limit`` (ask somebody)."""
     severity: Severity = Severity.WARNING
+    """Of those above the limit; those that may pass are flagged as ``info``."""
 
 
 class TilingConfig(Section):

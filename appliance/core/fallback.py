@@ -24,6 +24,7 @@ class Fallback:
     limit: float
     """Greatest value that passes."""
     severity: Severity
+    """Of a record above the limit; one that may pass is flagged as INFO."""
 
 
 def fall_back(fallback: Fallback, frame: Frame, event_id: str) -> tuple[str, tuple[Alert, ...]]:
@@ -43,7 +44,7 @@ def fall_back(fallback: Fallback, frame: Frame, event_id: str) -> tuple[str, tup
             label=fallback.field,
             score=value,
             threshold=fallback.limit,
-            severity=fallback.severity,
+            severity=Severity.INFO if passes else fallback.severity,
             frame_seq=frame.seq,
             captured_s=frame.captured_s,
             context=frame.context,

@@ -1,4 +1,4 @@
-"""``appliance demo``: the whole appliance on bundled real footage, watched in a terminal."""
+"""``appliance demo``: the whole appliance on bundled footage and recordings, watched in a terminal."""
 
 import contextlib
 import shutil
@@ -20,7 +20,11 @@ from appliance.demo.listener import Listener
 from appliance.demo.view import View
 from appliance.errors import BrokerError, ConfigError
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "people-walking.toml"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = tuple(
+    ROOT / "examples" / name for name in ("people-walking.toml", "fraud.toml", "heartbeat.toml", "machine.toml")
+)
+"""Each is a configuration of its own; the demo runs all of their channels in one appliance."""
 REFRESH_HZ = 5
 LINE_INTERVAL_S = 5.0
 METRICS_INTERVAL_S = 1.0
@@ -35,8 +39,8 @@ def run(*, seconds: float | None, console: Console) -> int:
 
     Raises ConfigError, ModelError or BrokerError when it cannot start.
     """
-    if not EXAMPLE.exists():
-        message = f"{EXAMPLE}: not there; the demo needs a clone of the repository (its models and its footage)"
+    for missing in (file for file in EXAMPLES if not file.exists()):
+        message = f"{missing}: not there; the demo needs a clone of the repository (its models and its recordings)"
         raise ConfigError(message)
     with _broker(console) as (port, protocol), tempfile.TemporaryDirectory(prefix="appliance-demo-") as state:
         config = _config(port, protocol, Path(state))
@@ -72,13 +76,18 @@ def _broker(console: Console) -> Iterator[tuple[int, str]]:
 
 
 def _config(port: int, protocol: str, state_dir: Path) -> Config:
-    """The example's configuration, on this broker and with a state folder of its own."""
-    loaded = configuration.load(EXAMPLE)
+    """The examples' channels in one configuration, on this broker and with a state folder of its own."""
+    examples = [configuration.load(file) for file in EXAMPLES]
+    loaded = examples[0]
+    models = {key: model for example in examples for key, model in example.models.items()}
+    channels = {name: channel for example in examples for name, channel in example.channels.items()}
+    assert len(channels) == sum(len(example.channels) for example in examples), "two examples share a channel's name"
     mqtt = loaded.mqtt.model_copy(update={"port": port, "protocol": protocol})
     node = loaded.node.model_copy(update={"state_dir": state_dir})
     health = loaded.health.model_copy(update={"metrics_interval_s": METRICS_INTERVAL_S})
     log = loaded.log.model_copy(update={"level": "warning"})
-    return loaded.model_copy(update={"mqtt": mqtt, "node": node, "health": health, "log": log})
+    update = {"mqtt": mqtt, "node": node, "health": health, "log": log, "models": models, "channels": channels}
+    return loaded.model_copy(update=update)
 
 
 def _subscribe_line(port: int, root: str) -> str:
@@ -128,6 +137,9 @@ def _conclude(appliance: Appliance, listener: Listener, console: Console) -> boo
     """Say what happened; return whether an alert made the round trip."""
     published = sum(channel.progress.alerts for channel in appliance.channels)
     decisions = sum(channel.progress.decisions for channel in appliance.channels)
+    for channel in appliance.channels:
+        told = f"{channel.progress.decisions} decisions, {channel.progress.alerts} alerts published"
+        console.print(f"  {channel.name}: {told}, {listener.by_channel[channel.name]} received", soft_wrap=True)
     console.print(
         f"{decisions} decisions, {published} alerts published, {listener.count} received back over the broker",
         soft_wrap=True,

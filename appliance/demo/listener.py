@@ -1,7 +1,7 @@
 """Subscribes to the appliance's alerts over the broker, as any dashboard would."""
 
 import json
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,8 @@ from appliance.adapters.mqtt_connect import make_client, open_client
 from appliance.config import MqttConfig
 from appliance.ports import Clock
 
-SHOWN_MAX = 8
-"""Alerts remembered for the view."""
+SHOWN_MAX = 2
+"""Alerts of each channel remembered for the view: a busy channel does not push the others out of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,11 @@ class Listener:
         """``base`` is the device's topic, ``<root>/<node>``."""
         self.metrics: dict[str, Any] = {}
         """The newest numbers of the ``metrics`` topic."""
-        self.heard: deque[Heard] = deque(maxlen=SHOWN_MAX)
+        self.heard: dict[str, deque[Heard]] = {}
+        """The newest alerts of each channel, newest first."""
         self.count = 0
+        self.by_channel: Counter[str] = Counter()
+        """How many alerts of each channel came back."""
         self._metrics_topic = f"{base}/metrics"
         self._topics = [(f"{base}/+/event", 1), (self._metrics_topic, 0)]
         self._clock = clock
@@ -57,5 +60,7 @@ class Listener:
             self.metrics = event
             return
         trip_ms = self._clock.monotonic_s() * 1e3 - event["mono_ns"] / 1e6
-        self.heard.appendleft(Heard(topic, event, trip_ms))
+        channel = str(event["channel"])
+        self.heard.setdefault(channel, deque(maxlen=SHOWN_MAX)).appendleft(Heard(topic, event, trip_ms))
+        self.by_channel[channel] += 1
         self.count += 1

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from appliance.core.policy import outcome
-from appliance.core.types import Array, Decision, Frame, FrameKind
+from appliance.core.types import Array, Decision, Frame, FrameKind, OutcomeState
 from appliance.demo.listener import Heard, Listener
 from appliance.demo.picture import draw
 from appliance.loop import Channel
@@ -17,7 +17,7 @@ from appliance.loop import Channel
 PICTURE_COLUMNS_MAX = 72
 PICTURE_COLUMNS_MIN = 24
 """A smaller picture shows nothing and is left out."""
-ROWS_BESIDE = 19
+ROWS_BESIDE = 26
 """What the rest of the view takes of the terminal's height."""
 SEVERITY_STYLES = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
 
@@ -48,18 +48,24 @@ class View:
         return Group(self._picture(), self._table(), self._alerts(), Text.from_markup(self._footer()))
 
     def line(self) -> str:
-        """The same in one line, for pipes and logs."""
-        return "  ".join(
+        """The same in few words, for pipes and logs: a line a channel, and one for all of them."""
+        p50, p99 = self._latencies()
+        lines = [
             f"{row['channel']}: {row['outcome']} score {row['score']} on {row['backend']}, {row['frames/s']} frames/s, "
-            f"capture to publish p50 {row['p50 ms']} p99 {row['p99 ms']} ms, "
-            f"{row['published']} alerts published, {self._listener.count} received"
+            f"{row['published']} alerts published, {row['received']} received"
             for row in self._rows()
-        )
+        ]
+        total = f"capture to publish p50 {_number(p50)} p99 {_number(p99)} ms, {self._listener.count} alerts received"
+        return "\n".join([*lines, total])
 
     def _rows(self) -> list[dict[str, str]]:
         """One row a channel: the columns of the table."""
+        return [_row(channel, self._listener.by_channel[channel.name]) for channel in self._channels]
+
+    def _latencies(self) -> tuple[float | None, float | None]:
+        """From capture to publish, over all channels: p50 and p99 in ms, once they are known."""
         p50, p99 = (self._listener.metrics.get(f"capture_to_publish_{name}_ms") for name in ("p50", "p99"))
-        return [_row(channel, p50, p99) for channel in self._channels]
+        return p50, p99
 
     def _picture(self) -> RenderableType:
         """The newest frame with its boxes."""
@@ -83,7 +89,9 @@ class View:
 
     def _table(self) -> RenderableType:
         """The channels."""
-        table = Table(title="channels (p50, p99: from capture to publish)", title_justify="left", expand=False)
+        p50, p99 = self._latencies()
+        title = f"channels (capture to publish: p50 {_number(p50)} ms, p99 {_number(p99)} ms)"
+        table = Table(title=title, title_justify="left", expand=False)
         rows = self._rows()
         for column in rows[0] if rows else ():
             table.add_column(column, no_wrap=True)
@@ -94,10 +102,11 @@ class View:
     def _alerts(self) -> RenderableType:
         """What came back over the broker."""
         table = Table(title=f"{self._listener.count} alerts received over MQTT", title_justify="left", show_header=True)
-        for column in ("topic", "event", "rule", "score", "seq", "capture to here"):
+        for column in ("topic", "event", "rule", "score", "seq", "capture to here", "why"):
             table.add_column(column, no_wrap=True)
-        for heard in list(self._listener.heard)[:5]:
-            table.add_row(*_alert_row(heard), style=SEVERITY_STYLES.get(str(heard.event.get("severity")), ""))
+        for channel in self._channels:
+            for heard in list(self._listener.heard.get(channel.name, ())):
+                table.add_row(*_alert_row(heard), style=SEVERITY_STYLES.get(str(heard.event.get("severity")), ""))
         return table
 
     def _footer(self) -> str:
@@ -105,7 +114,7 @@ class View:
         return f"subscribe in another terminal:  [bold]{self._subscribe_line}[/bold]     Ctrl-C ends"
 
 
-def _row(channel: Channel, p50_ms: float | None, p99_ms: float | None) -> dict[str, str]:
+def _row(channel: Channel, received: int) -> dict[str, str]:
     """The table's row for one channel."""
     decision = channel.progress.last_decision
     top = decision.top if decision else None
@@ -115,10 +124,19 @@ def _row(channel: Channel, p50_ms: float | None, p99_ms: float | None) -> dict[s
         "score": f"{top.score:.2f}" if top else "-",
         "backend": (decision.provenance.backend or "none") if decision else "-",
         "frames/s": f"{channel.progress.frames_per_s:.1f}",
-        "p50 ms": _number(p50_ms),
-        "p99 ms": _number(p99_ms),
         "published": str(channel.progress.alerts),
+        "received": str(received),
+        "because": _because(decision),
     }
+
+
+def _because(decision: Decision | None) -> str:
+    """What there is to say beside the score: why there is none, or what moved it most."""
+    if decision is None:
+        return ""
+    if decision.outcome_state is OutcomeState.RESULT:
+        return next((f"{reason.feature} {reason.effect:+.2f}" for reason in decision.reasons), "")
+    return decision.reason
 
 
 def _alert_row(heard: Heard) -> tuple[str, ...]:
@@ -132,6 +150,7 @@ def _alert_row(heard: Heard) -> tuple[str, ...]:
         score,
         str(event["seq"]),
         f"{heard.trip_ms:.1f} ms",
+        str(event.get("reason_1_words", event.get("reason_1", ""))),
     )
 
 
