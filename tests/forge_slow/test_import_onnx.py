@@ -122,7 +122,7 @@ def test_a_graph_that_is_not_sound_gets_one_message(converter: Environment, tmp_
     built = classifier()
     built.graph.node[4].input[0] = "p0"  # a dense layer over four dimensions
     planned = importing.plan(write(tmp_path, built))
-    with pytest.raises(ForgeError, match=r"net\.onnx: (the graph is not sound|onnxruntime cannot)"):
+    with pytest.raises(ForgeError, match=r"net\.onnx: (fixing the shapes|running the original): "):
         importing.import_onnx(planned, _inputs(16, 16, 3), converter)
 
 

@@ -111,9 +111,9 @@ def _parse(path: Path) -> Foreign:
         raise ForgeError(msg) from error
     try:
         model = onnx.load_model_from_string(content)
-    except Exception as error:
+    except load_library("google.protobuf.message", "read ONNX files").DecodeError as error:
         msg = f"{path} is not ONNX, or is cut off: it cannot be parsed"
-        raise ForgeError(msg) from error  # of a class of protobuf's, whose module moved
+        raise ForgeError(msg) from error
     if not model.ir_version or not model.graph.node:
         msg = f"{path} is not ONNX, or is cut off: there is no graph in it"
         raise ForgeError(msg)

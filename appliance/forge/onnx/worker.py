@@ -25,6 +25,10 @@ CALIBRATION_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
 matters when onnx2tf quantises, which it does not do here."""
 
 
+STEPS: list[str] = []
+"""What was said to be done, the last at the end."""
+
+
 class WorkError(Exception):
     """It cannot be converted; the message says why."""
 
@@ -32,13 +36,15 @@ class WorkError(Exception):
 def main() -> int:
     """Carry out a job."""
     job_file = Path(sys.argv[1])
-    job = json.loads(job_file.read_text("utf-8"))
-    try:
-        convert(job_file.parent, job)
-    except WorkError as error:
-        print(f"ERROR: {' '.join(str(error).split())}", flush=True)  # noqa: T201 - a script
-        return 1
+    sys.excepthook = tell_error
+    convert(job_file.parent, json.loads(job_file.read_text("utf-8")))
     return 0
+
+
+def tell_error(kind: type[BaseException], error: BaseException, _trace: object) -> None:
+    """Tell in one line why it ends: these libraries raise errors of a dozen classes of their own."""
+    words = " ".join(str(error).split()) or kind.__name__
+    print(f"ERROR: {STEPS[-1] if STEPS else 'beginning'}: {words}", flush=True)  # noqa: T201 - a script
 
 
 def convert(folder: Path, job: dict[str, Foreign]) -> None:
@@ -80,11 +86,7 @@ def fixed(path: Path, job: dict[str, Foreign]) -> Foreign:
         for size in output.type.tensor_type.shape.dim:
             size.Clear()
     del model.graph.value_info[:]  # sizes that were inferred for other shapes
-    try:
-        simple, sound = onnxsim.simplify(model)
-    except Exception as error:
-        message = f"the graph is not sound with the input {job['shape']}: {error}"
-        raise WorkError(message) from error
+    simple, sound = onnxsim.simplify(model)
     if not sound:
         message = "the graph gave other values after its constants were folded"
         raise WorkError(message)
@@ -140,22 +142,9 @@ def run(path: Path, samples: Foreign) -> list[Foreign]:
 
 def runner(model: str | bytes) -> Foreign:
     """Give a function from a batch of one to the graph's outputs."""
-    onnxruntime = import_module("onnxruntime")
-    try:
-        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        message = f"onnxruntime cannot load the graph: {error}"
-        raise WorkError(message) from error
+    session = import_module("onnxruntime").InferenceSession(model, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-
-    def answer(tensor: Foreign) -> list[Foreign]:
-        try:
-            return list(session.run(None, {name: tensor}))
-        except Exception as error:
-            message = f"onnxruntime cannot run the graph: {error}"
-            raise WorkError(message) from error
-
-    return answer
+    return lambda tensor: list(session.run(None, {name: tensor}))
 
 
 def to_saved_model(path: Path, folder: Path, name: str, layout: str) -> None:
@@ -172,13 +161,14 @@ def to_saved_model(path: Path, folder: Path, name: str, layout: str) -> None:
             non_verbose=True,
             **keep,
         )
-    except (Exception, SystemExit) as error:  # it ends the process for operators it cannot take
-        message = f"onnx2tf cannot convert the graph: {str(error).strip() or type(error).__name__}"
+    except SystemExit as error:  # it ends the process for operators it cannot take
+        message = "onnx2tf cannot convert the graph"
         raise WorkError(message) from error
 
 
 def say(words: str) -> None:
-    """Tell what is being done."""
+    """Tell what is being done, now and when it fails."""
+    STEPS.append(words)
     print(f"STEP: {words}", flush=True)  # noqa: T201 - a script
 
 
