@@ -46,9 +46,8 @@ def main() -> int:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, samples=signal, times_s=np.arange(len(signal)) / (RATE_HZ * FASTER))
     write_whole(out, buffer.getvalue())
-    print(
-        f"{out}: {len(signal) / RATE_HZ:g} s of a lead in {len(signal) / RATE_HZ / FASTER:g} s, {len(buffer.getvalue())} bytes"
-    )
+    lasts_s = len(signal) / RATE_HZ
+    print(f"{out}: {lasts_s:g} s of a lead in {lasts_s / FASTER:g} s, {len(buffer.getvalue())} bytes")
     return 0
 
 

@@ -18,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from appliance.core.facts import DataCard, Limits, ModelProvenance
 from appliance.errors import ForgeError
+from appliance.forge import detection
 from appliance.forge.figures import figure, toolchain
 from appliance.forge.package import package
 from appliance.forge.package_spec import PackageSpec
@@ -26,7 +27,7 @@ from appliance.forge.quantize import Quantised, to_float, to_int8
 from appliance.forge.report import Report, write_whole
 from appliance.forge.run import Runner
 from appliance.forge.steps import step_of
-from models.person import graph, judging, measure
+from models.person import graph, measure
 from models.person.detecting import BOX_SCALES, DETECTIONS_MAX, IOU_MAX, Detector
 from models.person.pictures import MEAN, OPENCV_DOC, STD, Pictures, frames, normalised
 
@@ -125,7 +126,7 @@ def build(out: Path, wheel: Path | None, opencv_doc: Path, float_file: Path | No
     anchors = graph.anchors_of(graph_def)
     with shown() as progress:
         plain, quantised = quantise(graph_def, pictures, progress)
-    labels = judging.read_labels(measure.LABELS)
+    labels = detection.read_labels(measure.LABELS)
     seen = dict(frames(measure.FOOTAGE, labels))
     floats = {
         name: measure.find(Detector(quantised.float32, anchors, measure.TILINGS[name]), seen)

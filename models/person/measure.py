@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from appliance.core.tiling import Tiling
-from models.person import judging
+from appliance.forge import detection
 from models.person.detecting import Detector
 from models.person.pictures import frames
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from appliance.forge.detection import Judged, People
     from appliance.forge.report import Estimate
-    from models.person.judging import Judged, People
 
     Array = NDArray[Any]
 
@@ -77,7 +77,7 @@ def find(detector: Detector, pictures: Mapping[int, Array]) -> dict[int, Array]:
 
 def judged(found: Found, labels: Mapping[int, People]) -> list[Judged]:
     """Hold what was found against the labels."""
-    return [judging.judge(found[frame], people) for frame, people in labels.items()]
+    return [detection.judge(found[frame], people) for frame, people in labels.items()]
 
 
 def stored(found: Mapping[str, Found]) -> dict[str, Array]:
@@ -123,12 +123,12 @@ GROUPS: Mapping[str, Callable[[People], Array] | None] = {
 def figures(judged_: Sequence[Judged]) -> dict[str, Estimate]:
     """Measure what goes into the folder."""
     return {
-        "AP at IoU 0.5": judging.estimate(judging.average_precision, judged_),
-        f"precision at score {THRESHOLD}": judging.estimate(
-            functools.partial(judging.precision_at, score_min=THRESHOLD), judged_
+        "AP at IoU 0.5": detection.estimate(detection.average_precision, judged_),
+        f"precision at score {THRESHOLD}": detection.estimate(
+            functools.partial(detection.precision_at, score_min=THRESHOLD), judged_
         ),
-        f"recall at score {THRESHOLD}": judging.estimate(
-            functools.partial(judging.recall_at, score_min=THRESHOLD), judged_
+        f"recall at score {THRESHOLD}": detection.estimate(
+            functools.partial(detection.recall_at, score_min=THRESHOLD), judged_
         ),
     }
 
@@ -144,8 +144,8 @@ def by_group(by_name: Mapping[str, Sequence[Judged]]) -> Iterator[str]:
     """Say who is found; a line each."""
     yield f"recall at score {THRESHOLD} by whom; columns: {', '.join(by_name)}"
     for group, of in GROUPS.items():
-        number = judging.count(next(iter(by_name.values())), of)
-        cells = (f"{judging.recall_at(frames_, THRESHOLD, of):.3f}" for frames_ in by_name.values())
+        number = detection.count(next(iter(by_name.values())), of)
+        cells = (f"{detection.recall_at(frames_, THRESHOLD, of):.3f}" for frames_ in by_name.values())
         yield f"{group:>16} ({number:>3})  " + "  ".join(cells)
 
 
@@ -153,20 +153,20 @@ def losses(ours: Sequence[Judged], theirs: Sequence[Judged]) -> Iterator[str]:
     """Say what quantising cost; a line each."""
     yield "INT8 less float on the same frames"
     for name, figure in (
-        ("AP50", judging.average_precision),
-        ("recall", functools.partial(judging.recall_at, score_min=THRESHOLD)),
-        ("precision", functools.partial(judging.precision_at, score_min=THRESHOLD)),
+        ("AP50", detection.average_precision),
+        ("recall", functools.partial(detection.recall_at, score_min=THRESHOLD)),
+        ("precision", functools.partial(detection.precision_at, score_min=THRESHOLD)),
     ):
-        yield f"{name:>12}  {judging.difference(figure, ours, theirs)}"
+        yield f"{name:>12}  {detection.difference(figure, ours, theirs)}"
 
 
 def wrong(found: Found, labels: Mapping[int, People]) -> Iterator[str]:
     """Say what the boxes are that share less than half with a person."""
-    looser = [judging.judge(found[frame], people, LOOSER_IOU_MIN) for frame, people in labels.items()]
-    precision = judging.precision_at(looser, THRESHOLD)
-    yield f"precision at IoU {LOOSER_IOU_MIN} instead of {judging.MATCH_IOU_MIN}: {precision:.3f}"
+    looser = [detection.judge(found[frame], people, LOOSER_IOU_MIN) for frame, people in labels.items()]
+    precision = detection.precision_at(looser, THRESHOLD)
+    yield f"precision at IoU {LOOSER_IOU_MIN} instead of {detection.MATCH_IOU_MIN}: {precision:.3f}"
     shares = [
-        judging.overlap(box[:4], people.boxes).max()
+        detection.overlap(box[:4], people.boxes).max()
         for frame, people in labels.items()
         for box in found[frame][found[frame][:, 4] >= THRESHOLD]
     ]
@@ -204,17 +204,17 @@ def compare(
     float32: Mapping[str, Found], tflite: bytes, anchors: Array, pictures: Mapping[int, Array]
 ) -> Iterator[str]:
     """Say everything the card quotes."""
-    labels = judging.read_labels(LABELS)
+    labels = detection.read_labels(LABELS)
     detectors = {name: Detector(tflite, anchors, tiling) for name, tiling in TILINGS.items()}
     found = {name: find(detector, pictures) for name, detector in detectors.items()}
     by_name = {f"int8 {name}": judged(each, labels) for name, each in found.items()}
     floats = {f"float {name}": judged(each, labels) for name, each in float32.items()}
     everything = {**floats, **by_name}
-    yield f"{len(labels)} frames, {judging.count(by_name['int8 whole'])} people that count"
+    yield f"{len(labels)} frames, {detection.count(by_name['int8 whole'])} people that count"
     yield from quality(everything)
     yield from by_group(everything)
     yield from losses(by_name["int8 whole"], floats["float whole"])
-    agreed = judging.agreement(found["whole"], float32["whole"], AGREEMENT_SCORE_MIN)
+    agreed = detection.agreement(found["whole"], float32["whole"], AGREEMENT_SCORE_MIN)
     yield f"INT8 against float at score {AGREEMENT_SCORE_MIN}: {agreed}"
     scores = np.unique(np.concatenate([boxes[:, 4] for boxes in found["whole"].values()]))
     near = np.round(scores[np.abs(scores - THRESHOLD) < NEAR], 2)
@@ -242,7 +242,7 @@ def main() -> int:
     parser.add_argument("--float", type=Path, help="a float32 .tflite to ask instead of evaluation/float.npz")
     parser.add_argument("--opencv-doc", type=Path, help="folder of opencv-doc's pictures: false alarms on stills")
     options = parser.parse_args()
-    labels = judging.read_labels(LABELS)
+    labels = detection.read_labels(LABELS)
     pictures = dict(frames(FOOTAGE, labels))
     anchors = np.load(FOLDER / "anchors.npy")
     if options.float:

@@ -1,6 +1,7 @@
 """A foreign network, imported from ONNX and committed: verified as any model is, and judged by in the loop."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -11,18 +12,24 @@ import pytest
 from appliance.adapters.model_folder import read_model
 from appliance.adapters.sensors.replay import Replay, write_recording
 from appliance.config import MqttConfig, ReplayConfig
-from appliance.core.types import FrameKind, OutcomeState
+from appliance.core.decode import decode
+from appliance.core.model import Model
+from appliance.core.preprocess import Prepared
+from appliance.core.quant import dequantise
+from appliance.core.types import Array, FrameKind, OutcomeState, Prediction
 from appliance.forge.lint import lint
 from appliance.ports import SensorContext
 from appliance.sim.clock import ManualClock
 from appliance.sim.meter import RecordingMeter
-from tests.channels import ChannelBench
+from tests.channels import ChannelBench, show
 from tests.command import Command
 from tests.core.making import IDENTITY, make_rule
 from tests.model_folders import MODELS
 
 FOLDER = MODELS / "imported" / "text-direction" / "1.0.0"
+FACE = MODELS / "imported" / "face" / "1.0.0"
 LINES = 30
+UNPLACED = Prepared(np.zeros((1, 1, 1, 3), np.int8))
 
 
 @pytest.fixture
@@ -41,13 +48,43 @@ def appliance(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     return Command(capfd, monkeypatch)
 
 
-def test_the_imported_folder_is_verified_as_any_model_is(appliance: Command) -> None:
-    ended = appliance("model", "verify", FOLDER)
+@pytest.mark.parametrize("folder", [FOLDER, FACE], ids=["text-direction", "face"])
+def test_the_imported_folder_is_verified_as_any_model_is(appliance: Command, folder: Path) -> None:
+    ended = appliance("model", "verify", folder)
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_an_edge_tpu_would_run_all_of_it() -> None:
-    assert lint(read_model(FOLDER).tflite).complete
+@pytest.mark.parametrize("folder", [FOLDER, FACE], ids=["text-direction", "face"])
+def test_an_edge_tpu_would_run_all_of_it(folder: Path) -> None:
+    assert lint(read_model(folder).tflite).complete
+
+
+def test_the_loop_finds_the_faces_that_the_golden_vectors_hold(tmp_path: Path) -> None:
+    model = read_model(FACE)
+    seen = [decode(dict(outputs), UNPLACED, model) for outputs in model.golden.outputs]
+    assert any(seen), "there are faces among them"
+    script = [show(_picture(tensor, model)) for tensor in model.golden.inputs]
+    rule = make_rule("face", labels=("face",), threshold=0.5)
+    bench = ChannelBench(tmp_path, script, rules=(rule,), model=model)
+    bench.start()
+    try:
+        decisions = bench.steps(len(script))
+    finally:
+        bench.end()
+    for decision, wanted in zip(decisions, seen, strict=True):
+        assert decision.outcome_state is OutcomeState.RESULT
+        assert _sure(decision.predictions) == _sure(wanted)
+
+
+def _picture(tensor: Array, model: Model) -> Array:
+    """The uint8 BGR picture that this input tensor was made of."""
+    real = dequantise(tensor, model.input)[0] * np.array(model.preprocess.std) + np.array(model.preprocess.mean)
+    picture = np.clip(np.round(real), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(picture[..., ::-1] if model.preprocess.colour == "rgb" else picture)
+
+
+def _sure(predictions: Sequence[Prediction]) -> int:
+    return sum(prediction.score >= 0.5 for prediction in predictions)
 
 
 def test_the_loop_judges_a_recording_of_lines_with_it(tmp_path: Path, lines: ModuleType) -> None:

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from appliance.adapters.model_folder import read_model
 from appliance.bench.models.chart import svg
 from appliance.bench.models.latency import ROUNDS, Candidate, Timed, measure
+from appliance.bench.models.people import judge_people, labels_of
 from appliance.bench.models.quality import FLOAT, TEST, Quality, evaluation_of, judge
 from appliance.core.model import Model
 from appliance.errors import ConfigError, ForgeError
@@ -69,7 +70,7 @@ def run(root: Path, *, json_file: Path | None, chart: Path | None, rounds: int |
         qualities: list[Quality] = []
         for folder, model in models.items():
             status.update(f"judging {model.name} by its held-out examples ...")
-            qualities += judge(folder, model)
+            qualities += judge_people(folder, model) if labels_of(folder) else judge(folder, model)
         pythons = _pythons(console)
         status.update(f"timing {len(models)} models on {len(pythons)} runtimes, in turns ...")
         candidates = [each for folder, model in models.items() for each in _candidates(folder, model, pythons)]
@@ -92,7 +93,7 @@ def quality_reached(quality: Quality) -> bool:
 def _folders(root: Path) -> list[Path]:
     """The newest version of each model with held-out examples."""
     newest = {file.parents[1]: file.parent for file in sorted(root.glob("*/*/model.toml"))}
-    folders = [folder for folder in newest.values() if (evaluation_of(folder) / TEST).is_file()]
+    folders = [each for each in newest.values() if labels_of(each) or (evaluation_of(each) / TEST).is_file()]
     if not folders:
         msg = f"{root}: no model with an evaluation/ folder; give the models of a clone of the repository"
         raise ConfigError(msg)

@@ -8,7 +8,7 @@ Each model with an ``evaluation/`` folder beside its version is judged from it, 
 ``float32.tflite``     the network before it was quantised
 =====================  =========================================================================================
 
-A detector's examples are pictures: see ``detection``.
+A detector's examples are pictures: see ``people``.
 """
 
 import io
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from appliance.core.model import AnomalyDecode, ClassifyDecode, Model, ScoreDecode
+from appliance.core.model import AnomalyDecode, ClassifyDecode, Model, ScoreDecode, SsdRawDecode
 from appliance.core.types import Array
 from appliance.errors import ConfigError
 from appliance.forge.metrics import accuracy, average_precision, bootstrap, recall_at_fpr, roc_auc
@@ -44,7 +44,7 @@ METRICS: Mapping[type, Mapping[str, Metric]] = {
     ClassifyDecode: {"accuracy": accuracy},
     AnomalyDecode: {"ROC-AUC": roc_auc},
 }
-LOSS_MAX: Mapping[type, float] = {ScoreDecode: 0.005, ClassifyDecode: 0.005, AnomalyDecode: 0.005}
+LOSS_MAX: Mapping[type, float] = {ScoreDecode: 0.005, ClassifyDecode: 0.005, AnomalyDecode: 0.005, SsdRawDecode: 0.005}
 """Of the first metric: what quantisation may cost."""
 
 

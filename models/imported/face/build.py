@@ -24,6 +24,7 @@ from appliance.core.model import Golden, Model, Preprocess, SsdRawDecode, Task
 from appliance.core.preprocess import Preprocessor
 from appliance.core.types import Frame, FrameKind
 from appliance.errors import ForgeError
+from appliance.forge.detection import Agreement, agreement
 from appliance.forge.environment import pinned
 from appliance.forge.figures import figure, toolchain
 from appliance.forge.onnx import importing
@@ -35,7 +36,6 @@ from appliance.forge.run import Runner
 from models.imported.face.graph import anchors, with_boxes
 from models.imported.face.pictures import HEIGHT_PX, PEOPLE, PLACES, WIDTH_PX, astronaut, composed, photographs
 from models.imported.packages import Published, fetch
-from models.person.judging import Agreement, agreement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

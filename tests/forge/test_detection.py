@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from appliance.adapters.model_folder import read_model
 from appliance.core.types import Array
-from models.person import judging, measure
+from appliance.forge import detection
+from appliance.forge.detection import Judged, People
+from models.person import measure
 from models.person.detecting import Detector
-from models.person.judging import Judged, People
 from models.person.pictures import frames
 
 SEEN, IGNORED = frozenset[str](), frozenset({"occluded", "ignore"})
-LABELS = judging.read_labels(measure.LABELS)
+LABELS = detection.read_labels(measure.LABELS)
 SAMPLED = (0, 120, 245)
 
 
@@ -29,7 +30,7 @@ def people(*xmins: float, flags: tuple[frozenset[str], ...] = ()) -> People:
 
 
 def judge(found: list[list[float]], there: People) -> Judged:
-    return judging.judge(np.array(found).reshape(-1, 5), there)
+    return detection.judge(np.array(found).reshape(-1, 5), there)
 
 
 @pytest.mark.parametrize(
@@ -56,17 +57,17 @@ def test_each_person_is_found_once_by_the_surest_box_and_whoever_is_ignored_coun
 def test_average_precision_is_the_area_that_paper_and_pencil_give() -> None:
     # Falling scores: right, wrong, right; two of three found. Precision at the hits: 1 and 2/3.
     frame = judge([row(0, 0.9), row(50, 0.8), row(100, 0.7)], people(0, 100, 200))
-    assert judging.average_precision([frame]) == pytest.approx((1 + 2 / 3) / 3)
-    assert judging.precision_at([frame], 0.75) == pytest.approx(1 / 2)
-    assert judging.recall_at([frame], 0.75) == pytest.approx(1 / 3)
+    assert detection.average_precision([frame]) == pytest.approx((1 + 2 / 3) / 3)
+    assert detection.precision_at([frame], 0.75) == pytest.approx(1 / 2)
+    assert detection.recall_at([frame], 0.75) == pytest.approx(1 / 3)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(0.1, 1.0)), max_size=12), st.sets(st.integers(0, 9), min_size=1))
 def test_figures_lie_between_none_and_all(found: list[tuple[int, float]], there: set[int]) -> None:
     judged = judge([row(place * 20.0, score) for place, score in found], people(*(place * 20.0 for place in there)))
     reached = {place for place, _ in found} & there
-    assert judging.recall_at([judged], 0.1) == pytest.approx(len(reached) / len(there))
-    assert 0.0 <= judging.average_precision([judged]) <= judging.recall_at([judged], 0.1) + 1e-12
+    assert detection.recall_at([judged], 0.1) == pytest.approx(len(reached) / len(there))
+    assert 0.0 <= detection.average_precision([judged]) <= detection.recall_at([judged], 0.1) + 1e-12
 
 
 def test_the_labels_lie_in_the_picture_and_are_as_many_as_the_card_says() -> None:
@@ -86,7 +87,7 @@ def sampled() -> dict[int, Array]:
 def test_the_committed_model_is_as_near_to_its_float_self_as_the_card_says(sampled: dict[int, Array]) -> None:
     tflite = (measure.FOLDER / "model.tflite").read_bytes()
     found = measure.find(Detector(tflite, np.load(measure.FOLDER / "anchors.npy")), sampled)
-    agreed = judging.agreement(found, measure.read_float(LABELS)["whole"], measure.AGREEMENT_SCORE_MIN)
+    agreed = detection.agreement(found, measure.read_float(LABELS)["whole"], measure.AGREEMENT_SCORE_MIN)
     assert agreed.matched >= 0.85 * max(agreed.float_boxes, agreed.int8_boxes)
     assert agreed.median_iou > 0.9
 

@@ -1,22 +1,14 @@
 """Boxes against labels: who is found, what is found that is nobody, and how sure those figures are."""
 
-from __future__ import annotations
-
 import csv
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import numpy as np
 
+from appliance.core.types import Array
 from appliance.forge.report import Estimate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
 
 MATCH_IOU_MIN = 0.5
 IGNORED_SHARE_MIN = 0.5
