@@ -20,6 +20,9 @@ from appliance.core.facts import Limits, ModelMetric
 from appliance.core.model import Model, TensorSpec
 from appliance.schema import hide_credentials
 
+NUMBERS_MAX = 8
+"""More numbers in a row nobody reads."""
+
 
 def effective(config: Config) -> str:
     """The configuration as TOML with every default filled in; passwords inside URLs are hidden."""
@@ -111,7 +114,8 @@ def model_table(model: Model) -> Table:
         "sha256": model.sha256,
         "size": f"{len(model.tflite):,} bytes",
         "input": _tensor(model.input),
-        "preprocess": f"{model.preprocess.kind.value}, mean {model.preprocess.mean}, std {model.preprocess.std}",
+        "preprocess": f"{model.preprocess.kind.value}, {_normalisation(model)}",
+        "extract": "-" if model.extract is None else str(model.extract),
         "decode": type(model.decode).__name__,
         "labels": ", ".join(model.labels) or "-",
         "golden vectors": f"{len(model.golden.inputs)}, tolerance {dict(model.golden.tolerance_lsb)} steps",
@@ -153,6 +157,12 @@ def _told(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {each}" for key, each in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _normalisation(model: Model) -> str:
+    """Mean and std, where they are few enough to be read."""
+    mean, std = model.preprocess.mean, model.preprocess.std
+    return f"mean {mean}, std {std}" if len(mean) <= NUMBERS_MAX else f"mean and std of {len(mean)} features"
 
 
 def _tensor(spec: TensorSpec) -> str:

@@ -204,6 +204,11 @@ class Model:
         return self.preprocess.features if self.preprocess.kind is FrameKind.RECORD else ()
 
     @property
+    def channels(self) -> int:
+        """Signals that a WINDOW frame holds side by side: one lead, one axis where an extractor makes the features."""
+        return len(self.preprocess.mean) if self.extract is None else 1
+
+    @property
     def tokens(self) -> tuple[str, ...]:
         """Names of the words that a RECORD frame must bring in its context."""
         return self.extract.TOKENS if isinstance(self.extract, CardHistoryExtract) else ()

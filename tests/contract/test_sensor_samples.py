@@ -3,8 +3,10 @@
 import math
 import re
 import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.adapters.clock import SystemClock
 from appliance.adapters.sensors.samples import Samples, Windows
 from appliance.adapters.sensors.samples_serial import FOLLOW, JITTER_S, LINE_BYTES_MAX, SampleTiming
 from appliance.adapters.sensors.samples_source import Block, read_number
 from appliance.config import SamplesConfig
+from appliance.core.model import BeatsExtract
 from appliance.core.types import Frame, FrameKind
 from appliance.errors import EndOfRecording, Idle, SensorError
 from appliance.ports import Clock, SensorContext
@@ -336,6 +340,25 @@ def test_a_serial_line_gives_one_sample_a_line(line: SerialLine) -> None:
     assert frame.data.tolist() == [[1, 10], [2, 20], [3, 30], [4, 40]]
     assert frame.signal_fault == ""
     assert bad_samples(context, "bad_line") == 0
+
+
+def test_a_model_with_an_extractor_takes_one_number_a_line_however_many_features_it_makes(line: SerialLine) -> None:
+    one = SamplesConfig.model_validate(
+        {"kind": "samples", "source": {"kind": "serial", "device": line.device}, "rate_hz": 100.0, "length": 2,
+         "stride": 2, "quality": {"gap_s_max": 5.0}}
+    )  # fmt: skip
+    model = replace(make_model(FrameKind.WINDOW, channels=43), extract=BeatsExtract(100.0, 2, 2))
+    sensor = Samples(one, make_context(model, clock=SystemClock()))
+    sensor.open()
+    line.write(b"\n1\n2\n")
+    frame = sensor.capture(PATIENCE_S)
+    sensor.close()
+    assert frame.data.tolist() == [[1], [2]]
+
+
+def test_pyserial_is_asked_for_only_where_there_is_a_line() -> None:
+    program = "import sys, appliance.adapters.sensors.samples; sys.exit('serial' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
 
 
 def test_garbage_on_the_line_is_counted_and_leaves_a_hole(line: SerialLine) -> None:

@@ -7,15 +7,18 @@ join in its middle.
 from contextlib import suppress
 from functools import partial
 from threading import Event
+from typing import TYPE_CHECKING
 
 import numpy as np
-import serial
 
 from appliance.adapters.sensors.device_reader import Device
 from appliance.adapters.sensors.samples_source import Block, LiveSource, read_number
 from appliance.config import SamplesConfig, SamplesSerialConfig
 from appliance.errors import SensorError
 from appliance.ports import SensorContext
+
+if TYPE_CHECKING:
+    import serial
 
 READ_TIMEOUT_S = 0.2
 """Longest single read, so that the thread notices that it should stop."""
@@ -39,8 +42,13 @@ def make_serial_source(config: SamplesConfig, context: SensorContext) -> LiveSou
 def _connect(line: SamplesSerialConfig, rate_hz: float, context: SensorContext, _stop: Event) -> Device[Block]:
     """Open the line for us alone. Raises SensorError."""
     try:
+        import serial  # noqa: PLC0415 - an extra, needed by those who have such a line
+    except ImportError as error:
+        msg = f"{line.device}: pyserial is not installed: pip install 'edge-appliance[serial]'"
+        raise SensorError(msg) from error
+    try:
         port = serial.Serial(line.device, line.baud, timeout=READ_TIMEOUT_S, exclusive=True)
-    except (serial.SerialException, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a SerialException is an OSError
         msg = f"{line.device}: cannot be opened: {error}; is it plugged in? `ls /dev/serial/by-id`"
         raise SensorError(msg) from error
     return _Line(port, line.device, rate_hz, context)
@@ -49,11 +57,11 @@ def _connect(line: SamplesSerialConfig, rate_hz: float, context: SensorContext, 
 class _Line:
     """An open serial line."""
 
-    def __init__(self, port: serial.Serial, name: str, rate_hz: float, context: SensorContext) -> None:
+    def __init__(self, port: "serial.Serial", name: str, rate_hz: float, context: SensorContext) -> None:
         self._port = port
         self._name = name
         self._context = context
-        self._channels = len(context.model.preprocess.mean)
+        self._channels = context.model.channels
         self._timing = SampleTiming(1.0 / rate_hz)
         self._rest = b""
         self._joined = False
@@ -65,7 +73,7 @@ class _Line:
             raw = self._port.read(1)
             if raw:
                 raw += self._port.read(min(self._port.in_waiting, READ_BYTES_MAX))
-        except (serial.SerialException, OSError) as error:
+        except OSError as error:  # a SerialException is one
             msg = f"{self._name}: lost: {error}; is it plugged in?"
             raise SensorError(msg) from error
         return self._block(raw, self._context.clock.monotonic_s())
