@@ -66,6 +66,42 @@ def test_a_line_stronger_than_all_others_does_not_decide_on_the_speed(speed_hz: 
     assert read_hz == pytest.approx(speed_hz, rel=0.005)
 
 
+@settings(max_examples=30)
+@given(speed_hz=st.floats(13.0, 29.0), seed=SEEDS)
+def test_strong_even_orders_over_weak_odd_ones_are_not_taken_for_a_shaft_of_twice_the_speed(
+    speed_hz: float, seed: int
+) -> None:
+    misaligned = {1.0: 0.03, 2.0: 1.0, 3.0: 0.03, 4.0: 0.7, 5.0: 0.03, 6.0: 0.5}
+    read_hz = Spectrum(EXTRACT).shaft_hz(window_of(turning(speed_hz, misaligned, noise=0.1, seed=seed)))
+    assert read_hz == pytest.approx(speed_hz, rel=0.005)
+
+
+@settings(max_examples=30)
+@given(speed_hz=st.floats(25.0, 55.0), seed=SEEDS)
+def test_a_machine_of_three_lines_is_not_taken_for_one_of_half_the_speed(speed_hz: float, seed: int) -> None:
+    read_hz = Spectrum(EXTRACT).shaft_hz(window_of(turning(speed_hz, {1.0: 0.05, 2.0: 0.05, 3.0: 0.05}, seed=seed)))
+    assert read_hz == pytest.approx(speed_hz, rel=0.005), "orders without a line have no say in the reading"
+
+
+@settings(max_examples=30)
+@given(speed_hz=SPEEDS_HZ, slow_hz=SPEEDS_HZ, seed=SEEDS)
+def test_the_speed_that_is_read_is_always_one_of_those_that_are_possible(
+    speed_hz: float, slow_hz: float, seed: int
+) -> None:
+    narrow = replace(EXTRACT, shaft_hz=(slow_hz, slow_hz + 0.05))
+    read_hz = Spectrum(narrow).shaft_hz(window_of(turning(speed_hz, HEALTHY, seed=seed)))
+    assert slow_hz <= read_hz <= slow_hz + 0.05
+
+
+def test_a_line_of_a_speed_that_wanders_is_measured_whole() -> None:
+    turns = 50.0 * (TIME_S + 0.003 * np.sin(2 * np.pi * 1.5 * TIME_S) / (2 * np.pi * 1.5))
+    extract = replace(EXTRACT, shaft_hz=(49.0, 51.0), speed_exponent=0.0)
+    wandering = sum(0.1 * np.sin(2 * np.pi * order * turns) for order in (1, 2, 3, 4, 5, 6))
+    said = features(np.asarray(wandering), extract)
+    for order in (4, 5, 6):
+        assert said[f"order_{order}"] == pytest.approx(20 * np.log10(0.1 / np.sqrt(2)), abs=0.5)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_line_is_measured_at_its_order_and_there_alone(order: float) -> None:
     speed_hz = 25.0
@@ -105,21 +141,26 @@ def test_a_bearings_blows_rise_in_the_envelope_at_their_order_of_any_speed(
     extract = replace(EXTRACT, shaft_hz=(speed_hz * 0.9, speed_hz * 1.1))
     before, after = features(quiet, extract), features(quiet + blows(speed_hz, order, 0.2), extract)
     rises = {each: after[f"envelope_{each:g}"] - before[f"envelope_{each:g}"] for each in ENVELOPE_ORDERS}
-    strongest = {each for each, rise in rises.items() if rise > max(rises.values()) - 3.0}
-    assert order in strongest
+    assert max(rises, key=lambda each: rises[each]) % order == 0, "its order, or twice or three times it"
     assert after[f"envelope_{order:g}"] > 15.0
     assert after["envelope_level"] > before["envelope_level"] + 6.0
 
 
-@given(seed=SEEDS)
+@given(seed=SEEDS, noise=st.floats(0.0003, 0.01))
 @settings(max_examples=15)
-def test_strong_slow_lines_that_do_not_fit_the_window_leave_the_high_band_alone(seed: int) -> None:
-    slow = turning(25.3, {1.0: 2.0, 2.0: 1.0}, seed=seed)
-    noise = np.random.default_rng(seed).normal(0, 0.01, len(slow))
-    extract = replace(EXTRACT, speed_exponent=0.0)
-    assert features(slow + noise, extract)["envelope_level"] == pytest.approx(
-        features(noise, extract)["envelope_level"], abs=3.0
+def test_strong_slow_lines_that_do_not_fit_the_window_leave_the_high_band_alone(seed: int, noise: float) -> None:
+    slow = turning(25.3, {1.0: 2.0, 2.0: 1.0}, noise=0.0, seed=seed)
+    ringing = np.random.default_rng(seed).normal(0, noise, len(slow))
+    extract = replace(EXTRACT, speed_exponent=0.0, floor=1e-6)
+    assert features(slow + ringing, extract)["envelope_level"] == pytest.approx(
+        features(ringing, extract)["envelope_level"], abs=1.0
     )
+
+
+def test_the_envelope_of_a_steady_tone_is_its_amplitude_from_end_to_end() -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 1000.0 * TIME_S)
+    said = features(tone + turning(25.0, HEALTHY, noise=0.0), replace(EXTRACT, speed_exponent=0.0))
+    assert said["envelope_level"] == pytest.approx(20 * np.log10(0.5), abs=0.05)
 
 
 @settings(max_examples=30)

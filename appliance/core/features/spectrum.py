@@ -156,13 +156,11 @@ class Spectrum:
         return self._refined(power, rise, float(self._candidates_hz[best]))
 
     def _rise(self, power: _Real) -> _Real:
-        """Say how far each bin, or a neighbour, rises above the floor around it: 0 to ``_RISE_MAX`` nepers."""
+        """Say how far each bin rises above the floor around it: 0 to ``_RISE_MAX`` nepers."""
         padded = np.pad(power, _NEIGHBOURS // 2, mode="reflect")
         floor = np.median(np.lib.stride_tricks.sliding_window_view(padded, _NEIGHBOURS), axis=1)
-        rise = np.clip(
-            np.log((power + self._floor / 100 + _TINY) / (floor + self._floor / 100 + _TINY)) - 1.0, 0.0, _RISE_MAX
-        )
-        return np.asarray(np.maximum(rise, np.maximum(np.roll(rise, 1), np.roll(rise, -1))))
+        above = np.log((power + self._floor / 100 + _TINY) / (floor + self._floor / 100 + _TINY))
+        return np.asarray(np.clip(above - 1.0, 0.0, _RISE_MAX))
 
     def _refined(self, power: _Real, rise: _Real, shaft_hz: float) -> float:
         """Average what the lines say, each read at its centre of power; high orders say it more exactly."""
