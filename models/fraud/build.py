@@ -1,8 +1,8 @@
 """Build models/fraud/1.0.0: how likely a card purchase is fraud, given what its card and its terminal did before.
 
 Simulates (`simulator.py`), lets the device's own extractor see every purchase in order, trains (`learning.py`),
-quantises, chooses by the validation, measures on later days (`measure.py`), and writes the folder, the evaluation and
-a recording for the example.
+quantises, chooses by the validation, measures on later days (`measure.py`), and writes the folder, the evaluation
+beside it and a recording for the example.
 """
 
 from __future__ import annotations
@@ -34,35 +34,39 @@ from models.fraud.trials import Lesson, Trial, carry_out, choose
 
 if TYPE_CHECKING:
     from appliance.forge.progress import Progress
-    from models.fraud.world import Array
+    from models.fraud.world import Array, Purchases, World
 
 SEED = 7
 """Of the world, the forest, the teacher and the calibration."""
 HONEST_EVERY = 2
 """Of the honest purchases of the test one in so many is kept; all the fraud is."""
+FIRST_DAYS = 14
+"""Of the test, seen once more by a device whose memory is empty."""
 COMMAND = "python models/fraud/build.py"
 
 
 def build(root: Path, progress: Progress) -> None:
-    """Do it all; `root` gets the folder, the evaluation stands beside this file."""
+    """Do it all; `root` gets the folder and the evaluation."""
     lesson = prepare(progress)
     trials = []
     for each in carry_out(lesson, progress):
         show(f"{each.way} {each.seed}", each.on_test)
         trials.append(each)
-    best = choose(trials)
-    write_whole(measure.EVALUATION / "trials.json", told(trials, best))
-    finish(lesson, best, root)
+    finish(lesson, trials, root / "fraud")
     write_example()
 
 
-def finish(lesson: Lesson, best: Trial, root: Path) -> None:
+def finish(lesson: Lesson, trials: list[Trial], home: Path) -> None:
     """Write the evaluation, judge by it, and write the folder."""
+    best, evaluation = choose(trials), home / "evaluation"
     int8, float32 = best.quantised.int8, best.quantised.float32
-    write_whole(measure.EVALUATION / "float32.tflite", float32)
-    write_whole(measure.EVALUATION / "test.npz", held_out(lesson, best))
-    judged = measure.judge(int8, float32, measure.EVALUATION / "test.npz")
-    report = Report(root / "fraud")
+    evaluation.mkdir(parents=True, exist_ok=True)
+    write_whole(evaluation / "trials.json", told(trials, best))
+    write_whole(evaluation / "float32.tflite", float32)
+    write_whole(evaluation / "first_weeks.npz", lesson.first_weeks)
+    write_whole(evaluation / "test.npz", held_out(lesson, best))
+    judged = measure.judge(int8, float32, evaluation / "test.npz")
+    report = Report(home)
     report.add(
         step_of(
             "quantize",
@@ -74,7 +78,7 @@ def finish(lesson: Lesson, best: Trial, root: Path) -> None:
             command=COMMAND,
         )
     )
-    package(spec_for(lesson.scale, lesson.training, int8, judged, seeds(best)), root, report=report)
+    package(spec_for(lesson.scale, lesson.training, int8, judged, seeds(best)), home.parent, report=report)
     for line in measure.tables(judged):
         print(line, flush=True)
 
@@ -85,7 +89,7 @@ def prepare(progress: Progress) -> Lesson:
     scored = score_features(world, purchases, progress)
     print(f"{len(purchases)} purchases, {scored.unscored} without a score for want of history")
     training, validation, test = learning.split(purchases, reported_day, scored)
-    test = test.take(test.fraud | (np.arange(len(test.pattern)) % HONEST_EVERY == 0))
+    test = test.take(kept(test.fraud))
     for name, part in (("training", training), ("validation", validation), ("test", test)):
         print(f"{name}: {len(part.pattern)} purchases, {int(part.fraud.sum())} fraud, {int(part.reported.sum())} known")
     scale = learning.Scale.of(training.features)
@@ -98,7 +102,30 @@ def prepare(progress: Progress) -> Lesson:
     taught = (forest.predict(training.features, raw_score=True) + learning.logits(teacher, inputs)) / 2
     teacher_scores = learning.logits(teacher, latest)
     show("teacher", learning.figures(teacher_scores, test.fraud))
-    return Lesson(training, validation, test, inputs, later, latest, taught, boosting, teacher_scores, scale)
+    first = first_weeks(world, purchases, scale, progress)
+    return Lesson(training, validation, test, inputs, later, latest, taught, boosting, teacher_scores, scale, first)
+
+
+def kept(fraud: Array) -> Array:
+    """Say which purchases of the test are kept: bool ``[n]``."""
+    return np.asarray(fraud | (np.arange(len(fraud)) % HONEST_EVERY == 0))
+
+
+def first_weeks(world: World, purchases: Purchases, scale: learning.Scale, progress: Progress) -> bytes:
+    """Write what a device sees of the test's first days when its memory is empty as they begin."""
+    begin = learning.VALIDATION_DAY
+    few = purchases.take((purchases.day >= begin) & (purchases.day < begin + FIRST_DAYS))
+    scored = score_features(world, few, progress)
+    few = few.take(scored.row)
+    chosen = kept(few.pattern > 0)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        inputs=scale(scored.features[chosen]).astype(np.float16),
+        labels=(few.pattern[chosen] > 0).astype(np.int8),
+        day=(few.day[chosen] - begin).astype(np.float32),
+    )
+    return buffer.getvalue()
 
 
 def thresholds(lesson: Lesson, best: Trial) -> Array:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 Foreign = Any  # an object of tensorflow or lightgbm: neither ships types
 
-WARM_UP_DAY, TRAINING_DAY, TRAINED_DAY, VALIDATION_DAY = 20, 110, 117, 130
-"""Ends of: histories that fill, training, the wait for its reports, validation. What comes later is the test."""
+TRAINING_DAY, TRAINED_DAY, VALIDATION_DAY = 110, 117, 130
+"""Ends of: training, the wait for its reports, validation. What comes later is the test.
+
+Training begins with a memory that is empty, as a device does.
+"""
 CLIP = 4.0
 """Inputs beyond this many standard deviations saturate in INT8, and so they do in training."""
 TEACHER, STUDENT = (256, 256, 128), (64, 32)
@@ -87,7 +90,7 @@ def split(purchases: Purchases, reported_day: Array, scored: Scored) -> tuple[Pa
     day = purchases.day[scored.row]
     whole = Part(scored.features, reported_day[scored.row] < TRAINED_DAY, purchases.pattern[scored.row])
     return (
-        whole.take((day >= WARM_UP_DAY) & (day < TRAINING_DAY)),
+        whole.take(day < TRAINING_DAY),
         whole.take((day >= TRAINED_DAY) & (day < VALIDATION_DAY)),
         whole.take(day >= VALIDATION_DAY),
     )

@@ -21,7 +21,7 @@ from appliance.forge.run import Tensor, interpreter
 from models.fraud.world import PATTERNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from appliance.forge.report import Estimate
     from models.fraud.world import Array
@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 FOLDER, EVALUATION = HERE / "1.0.0", HERE / "evaluation"
 METHODS = ("int8", "float32", "boosting", "teacher")
 FPRS = (0.001, 0.01)
-HISTORIES = (3, 10, 20, 40, 10_000)
+HISTORIES = (3, 5, 10, 20, 40, 80, 10_000)
 ROUNDS = 200
 SEED = 1
 
@@ -148,13 +148,38 @@ def by_pattern(judged: Judged, method: str) -> Iterator[str]:
         yield f"{name} {found} of {len(own)}"
 
 
-def young(judged: Judged, known: Array) -> Iterator[str]:
-    """Say how many honest purchases the thresholds flag, by how many purchases of the card were known."""
-    honest = judged.labels == 0
+@dataclass(frozen=True, slots=True, eq=False)
+class Flagged:
+    """What the thresholds flag of some purchases; arrays of n rows."""
+
+    scores: Array
+    labels: Array
+    thresholds: Array
+
+    def __call__(self, chosen: Array) -> str:
+        """Say it of those where this is true."""
+        said = []
+        for name, label in (("honest", 0), ("fraud", 1)):
+            own = self.scores[chosen & (self.labels == label)]
+            shares = ", ".join(f"{(own >= limit).mean():.2%}" for limit in self.thresholds) if len(own) else "none"
+            said.append(f"of {len(own)} {name} {shares}")
+        return "; ".join(said)
+
+
+def young(flagged: Flagged, known: Array) -> Iterator[str]:
+    """Say what the thresholds flag, by how many purchases of the card were known."""
     for least, most in pairwise(HISTORIES):
-        own = judged.scores["int8"][honest & (known >= least) & (known < most)]
-        flagged = ", ".join(f"{(own >= limit).mean():.2%}" for limit in judged.thresholds)
-        yield f"history of {least} to {most - 1}: of {len(own)} honest purchases {flagged} are flagged"
+        yield f"history of {least} to {most - 1}: {flagged((known >= least) & (known < most))}"
+
+
+def empty(int8: bytes, thresholds: Array, known_of: Callable[[Array], Array]) -> Iterator[str]:
+    """Say what the thresholds flag in the first two weeks of a device whose memory is empty, by week and history."""
+    with np.load(EVALUATION / "first_weeks.npz") as held:
+        inputs, labels, week = held["inputs"].astype(np.float32), held["labels"], held["day"] // 7
+    flagged = Flagged(scores(int8, inputs), labels, thresholds)
+    for each in np.unique(week):
+        yield f"week {each + 1:.0f} of an empty memory: {flagged(week == each)}"
+    yield from young(flagged, known_of(inputs))
 
 
 def probability(logit: float) -> float:
@@ -168,9 +193,14 @@ def main() -> int:
     judged = judge(int8, (EVALUATION / "float32.tflite").read_bytes(), EVALUATION / "test.npz")
     toml = tomllib.loads((FOLDER / "model.toml").read_text("utf-8"))["preprocess"]
     at = toml["features"].index("history")
+
+    def known(inputs: Array) -> Array:
+        return np.asarray(np.round(np.expm1(inputs[:, at] * toml["std"][at] + toml["mean"][at])))
+
     with np.load(EVALUATION / "test.npz") as held:
-        history = held["inputs"][:, at] * toml["std"][at] + toml["mean"][at]
-    for line in (*tables(judged), *young(judged, np.round(np.expm1(history)))):
+        inputs = held["inputs"].astype(np.float32)
+    flagged = Flagged(judged.scores["int8"], judged.labels, judged.thresholds)
+    for line in (*tables(judged), *young(flagged, known(inputs)), *empty(int8, judged.thresholds, known)):
         print(line)
     return 0
 

@@ -1,4 +1,4 @@
-"""The recording of the example: a month of sixty cards of a small town, some of them struck by fraud."""
+"""The recording of the example: forty days of sixty cards of a small town, some of them struck by fraud."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ INTERVAL_S = 0.02
 def town() -> tuple[World, Purchases]:
     """Give what some cards buy, the struck ones among them, in order of time."""
     world, purchases, _ = simulate(SEED, TOWN)
+    purchases = purchases.take(world.issued_day[purchases.card] == 0)  # all are in use when it begins
     struck = np.unique(purchases.card[purchases.pattern > PATTERNS.index("terminal")])
-    others = np.setdiff1d(np.arange(TOWN.cards), struck)
+    others = np.setdiff1d(purchases.card, struck)
     chosen: Array = np.concatenate([struck[: CARDS // 2], others[: CARDS - min(len(struck), CARDS // 2)]])
     few = purchases.take(np.isin(purchases.card, chosen))
     return world, few.take(np.arange(len(few)) < REQUESTS_MAX)

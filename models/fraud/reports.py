@@ -58,7 +58,7 @@ def main() -> int:
     training, _, test = learning.split(purchases, reported_day, scored)
     further = told_of_terminals(purchases, reported_day)[scored.row]
     day = purchases.day[scored.row]
-    while_training = further[(day >= learning.WARM_UP_DAY) & (day < learning.TRAINING_DAY)]
+    while_training = further[day < learning.TRAINING_DAY]
     while_testing = further[day >= learning.VALIDATION_DAY]
     for name, columns in (("without reports", 0), ("with reports", 2)):
         seen = np.concatenate([training.features, while_training[:, :columns]], axis=1)

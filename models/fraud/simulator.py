@@ -76,7 +76,9 @@ def simulate(seed: int, size: Size | None = None) -> tuple[World, Purchases, Arr
     honest = join([usual_days(rng, world), sprees(rng, world), games(rng, world)])
     skimmed = frauds.at_bad_terminals(rng, world, honest)
     everything = join([skimmed, *(draw(rng, world) for draw in frauds.EPISODES)])
-    everything = everything.take(everything.day < world.size.days)
+    everything = everything.take(
+        (everything.day >= world.issued_day[everything.card]) & (everything.day < world.size.days)
+    )
     everything = everything.take(np.argsort(everything.day, kind="stable"))
     return world, everything, reports(rng, everything)
 

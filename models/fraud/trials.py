@@ -53,6 +53,8 @@ class Lesson:
     teacher: Array
     """Logits of the test."""
     scale: Scale
+    first_weeks: bytes
+    """What `measure.py` reads of a device whose memory is empty."""
 
 
 _lesson: list[Lesson] = []

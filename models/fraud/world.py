@@ -22,6 +22,8 @@ NEAR = 40
 """Shops that a person uses, by distance from home."""
 NEVER = np.inf
 """Day on which something happens that never does."""
+ISSUED = 0.3
+"""Share of the cards that come into use on some day of the simulated time; young histories are there at all times."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class World:
     near: Array
     """int ``[2, cards, NEAR]``: shops near home, before and after moving house."""
     moves_day: Array
+    issued_day: Array
+    """From when on the card is used, honestly or not; 0 for most."""
     usual: Array
     """Mean of log(amount)."""
     spread: Array
@@ -94,6 +98,7 @@ def make_world(rng: np.random.Generator, size: Size) -> World:
         size=size,
         near=np.stack([nearest(each, place[: size.shops]) for each in homes]),
         moves_day=np.where(chance(rng, 0.03, size.cards), rng.uniform(0, size.days, size.cards), NEVER),
+        issued_day=np.where(chance(rng, ISSUED, size.cards), rng.uniform(0, size.days, size.cards), 0.0),
         usual=rng.normal(3.3, 0.6, size.cards),
         spread=rng.uniform(0.35, 0.75, size.cards),
         daily=rng.gamma(2.0, 0.5, size.cards),
