@@ -89,7 +89,7 @@ class BeatWindow:
         """Say whether a beat may be learned from: whole in the window, not early, and not run into by the next."""
         at_s, before_s, after_s = self.at_s[index], self.before_s[index], self.after_s[index]
         whole = at_s + _GRID_S[0] >= 0 and at_s + _GRID_S[-1] <= self._times_s[-1]
-        in_time = before_s >= EARLY * max(self.usual_s, after_s)  # a late ventricular beat is told by the pause after it
+        in_time = before_s >= EARLY * max(self.usual_s, after_s)  # a late ventricular beat is told by its pause
         return bool(whole and in_time and after_s >= min(UNCUT_S, EARLY * self.usual_s))
 
     def waves(self, shifts_s: Signal) -> Waves:
