@@ -59,14 +59,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def build(options: argparse.Namespace, progress: Progress) -> None:
     """Read the recordings, learn, find a threshold on what was held out, write the folder. Raises ForgeError."""
     recordings = [read(file) for file in options.healthy]
-    loudness = np.concatenate([_loudness(samples, EXTRACT.length) for samples in recordings])
     extract = _checked(
         replace(
             EXTRACT,
             rate_hz=options.rate_hz,
             shaft_hz=tuple(options.shaft_hz),
             envelope_hz=tuple(options.envelope_hz),
-            rms_min=round(float(np.quantile(loudness, 0.01)) / 2, 6),
+            rms_min=_rms_min(np.concatenate([_loudness(samples, EXTRACT.length) for samples in recordings])),
         )
     )
     parts = [_split(samples, extract) for samples in recordings]
@@ -120,8 +119,10 @@ def read(file: Path) -> Array:
         raise ForgeError(msg) from error
     if samples.ndim == 1:
         samples = samples[:, np.newaxis]
-    if samples.ndim != 2 or samples.shape[1] != 1 or not 0 < len(samples) <= SAMPLES_MAX:  # noqa: PLR2004 - [n, 1]
-        msg = f"{file}: samples are {list(samples.shape)}; [n] or [n, 1] is wanted, n at most {SAMPLES_MAX:,}"
+    length_min = EXTRACT.length
+    if samples.ndim != 2 or samples.shape[1] != 1 or not length_min <= len(samples) <= SAMPLES_MAX:  # noqa: PLR2004 - [n, 1]
+        wanted = f"[n] or [n, 1] is wanted, n from {length_min:,} (one window) to {SAMPLES_MAX:,}"
+        msg = f"{file}: samples are {list(samples.shape)}; {wanted}"
         raise ForgeError(msg)
     if not np.issubdtype(samples.dtype, np.number) or not np.isfinite(samples).all():
         msg = f"{file}: samples must be finite numbers"
@@ -136,6 +137,15 @@ def _windows(samples: Array, length: int) -> Iterator[Array]:
 
 def _loudness(samples: Array, length: int) -> Array:
     return np.array([float(window.std()) for window in _windows(samples, length)])
+
+
+def _rms_min(loudness: Array) -> float:
+    """Find what is quieter than the running machine ever was, from the rms of each window. Raises ForgeError."""
+    flat = int((loudness == 0.0).sum())
+    if flat:
+        msg = f"{flat} of {len(loudness)} windows are constant: a cable that was off is not healthy; cut them out"
+        raise ForgeError(msg)
+    return round(float(np.quantile(loudness, 0.01)) / 2, 6)
 
 
 def _split(samples: Array, extract: SpectrumExtract) -> Sequence[Array]:
