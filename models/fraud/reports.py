@@ -1,4 +1,4 @@
-"""What reports of fraud would add: `python models/fraud/reports.py` (five minutes; needs lightgbm, no tensorflow).
+"""What reports of fraud would add: `python models/fraud/reports.py` (three minutes; needs lightgbm, no tensorflow).
 
 A device could be told which earlier purchases were fraud, and know terminals by it. Reports come days late, may never
 come, and whoever may send them can blacken a terminal. This measures what is given up by doing without: gradient

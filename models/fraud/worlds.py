@@ -1,4 +1,4 @@
-"""What the shipped model is worth in other worlds: `python models/fraud/worlds.py` (five minutes, no tensorflow).
+"""What the shipped model is worth in other worlds: `python models/fraud/worlds.py` (six minutes, no tensorflow).
 
 The test has other days than the training, but the same cards and terminals, and a few hundred episodes of fraud. Other
 seeds of the simulator draw all of them anew. Nothing is trained here.
