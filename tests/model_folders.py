@@ -9,7 +9,8 @@ PERSON = MODELS / "person" / "1.1.0"
 _DATA = _ROOT / "tests" / "data" / "models"
 CARD = _DATA / "card-example" / "1.0.0"
 VIBRATION = _DATA / "vibration-example" / "1.0.0"
-FOLDERS = (TINY, PERSON, CARD, VIBRATION)
+FRAUD, HEARTBEAT, MACHINE = (MODELS / name / "1.0.0" for name in ("fraud", "heartbeat", "machine"))
+FOLDERS = (TINY, PERSON, CARD, VIBRATION, FRAUD, HEARTBEAT, MACHINE)
 EDGETPU_OP = TINY.parent.parent / "edgetpu-op.tflite"
 """int8 [1, 4] through the custom op that edgetpu_compiler leaves."""
 TWINS = TINY.parent.parent / "twins.tflite"
