@@ -61,6 +61,13 @@ def test_what_is_no_onnx_or_cut_off_is_told_in_one_message(content: bytes, tmp_p
         read(path)
 
 
+def test_a_name_that_is_no_text_is_told_in_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(bytes([*BYTES[:130], 128, *BYTES[131:]]))
+    with pytest.raises(ForgeError, match="a name in it is no text"):
+        read(path)
+
+
 @settings(max_examples=60)
 @given(position=st.integers(0, len(BYTES) - 1), value=st.integers(0, 255), end=st.integers(0, len(BYTES)))
 def test_damaged_bytes_give_a_graph_or_one_message_and_never_a_traceback(

@@ -1,7 +1,7 @@
 """What an ONNX file says of itself, read without converting or running anything."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -117,7 +117,21 @@ def _parse(path: Path) -> Foreign:
     if not model.ir_version or not model.graph.node:
         msg = f"{path} is not ONNX, or is cut off: there is no graph in it"
         raise ForgeError(msg)
+    if not all(isinstance(text, str) for text in _texts(model)):  # protobuf hands on what is no UTF-8 as bytes
+        msg = f"{path} is not ONNX, or is cut off: a name in it is no text"
+        raise ForgeError(msg)
     return model
+
+
+def _texts(message: Foreign) -> Iterator[object]:
+    """Give every string of a protobuf message and of those within it; weights are no strings and are not looked at."""
+    for field, value in message.ListFields():
+        each = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else (value,)
+        if field.type == field.TYPE_STRING:
+            yield from each
+        elif field.type == field.TYPE_MESSAGE:
+            for within in each:
+                yield from _texts(within)
 
 
 def _leading_to(path: Path, graph: Foreign, outputs: Sequence[str]) -> list[Foreign]:
