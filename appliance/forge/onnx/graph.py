@@ -184,7 +184,9 @@ def _tensor(info: Foreign) -> Tensor:
     kind = info.type.tensor_type
     # A size below 1 (PaddlePaddle writes -1) leaves it as open as none at all.
     shape = tuple(int(size.dim_value) if size.dim_value > 0 else str(size.dim_param or "?") for size in kind.shape.dim)
-    dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+    types = onnx.TensorProto.DataType
+    known = kind.elem_type in types.values()  # a damaged or newer file may name another
+    dtype = types.Name(kind.elem_type).lower() if known else f"type {kind.elem_type}"
     return Tensor(str(info.name), "float32" if dtype == "float" else dtype, shape)
 
 
