@@ -75,25 +75,20 @@ def second_half(file: Path, folder: Path) -> tuple[Path, Path]:
     return folder / "before.npz", folder / "after.npz"
 
 
-def unscored(folder: Path, broker: Mosquitto, name: str, *files: Path) -> int:
+def unscored(folder: Path, broker: Mosquitto, *files: Path) -> int:
     """Play recordings one after the other on one device; how many requests of the last one had no score."""
-    with mosquitto_sub(folder, broker, name) as subscriber:
-        counts = [0]
-        for file in files:
-            tree = as_fast_as_it_goes("fraud", folder, broker)
-            tree["channels"]["till"]["sensor"]["file"] = str(file)
-            with Device(folder, tree) as device:
-                eventually(lambda device=device: not device.runs, within_s=60.0)  # type: ignore[misc]  # binds the loop's name
-            events = subscriber.events("till")
-            told = {event["id"] for event in events if event["outcome_state"] == "no_score"}
-            counts.append(len(told))
-        return counts[-1] - counts[-2]
+    for file in files:
+        tree = as_fast_as_it_goes("fraud", folder, broker)
+        tree["channels"]["till"]["sensor"]["file"] = str(file)
+        with Running(parsed(tree, folder)) as running:
+            running.until_ended()
+    return [each.outcome_state for each in running.decisions("till")].count(OutcomeState.NO_SCORE)
 
 
 def test_what_cards_did_before_a_restart_is_known_after_it(tmp_path: Path, mosquitto: Mosquitto) -> None:
     before, after = second_half(EXAMPLES / "recordings" / "fraud.npz", tmp_path)
-    fresh = unscored(tmp_path / "fresh", mosquitto, "fresh", after)
-    restarted = unscored(tmp_path / "restarted", mosquitto, "restarted", before, after)
+    fresh = unscored(tmp_path / "fresh", mosquitto, after)
+    restarted = unscored(tmp_path / "restarted", mosquitto, before, after)
     assert fresh > 100
     assert restarted < fresh / 10, "only cards that are new have no history"
 
