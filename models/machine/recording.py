@@ -1,7 +1,8 @@
 """Make examples/recordings/machine.npz: `python models/machine/recording.py`.
 
-A pump that took part in no training, heard by an ADXL345: well for 20 s, then the outer race of its bearing gets worse
-for 40 s, in hours or weeks on a real one; then the sensor's cable is off for 8 s.
+A pump that took part in no training, heard by an ADXL345: well for 6 s; the outer race of its bearing gets worse for
+15 s (hours or weeks on a real one) and stays so for 25 s; then the sensor's cable is off for 8 s. The alert comes after
+14 s, so that a demo of 20 s shows it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from models.machine.vectors import SEED, machine_number
 
 OUT = Path(__file__).resolve().parents[2] / "examples" / "recordings" / "machine.npz"
 MACHINE = 5000
-WELL_S, WORSE_S, OFF_S = 20.0, 40.0, 8.0
+WELL_S, WORSE_S, BAD_S, OFF_S = 6.4, 15.0, 25.0, 8.0
 
 
 def main() -> int:
@@ -27,11 +28,11 @@ def main() -> int:
         for machine in (machine_number(number) for number in range(MACHINE, MACHINE + 100))
         if machine.sensor == SENSORS[0]
     )
-    well, worse, off = (round(seconds * RATE_HZ) for seconds in (WELL_S, WORSE_S, OFF_S))
-    growth = np.concatenate([np.zeros(well), np.linspace(0.0, 1.0, worse) ** 2])
+    well, worse, bad, off = (round(seconds * RATE_HZ) for seconds in (WELL_S, WORSE_S, BAD_S, OFF_S))
+    growth = np.concatenate([np.zeros(well), np.linspace(0.0, 1.0, worse), np.ones(bad)])
     rng = np.random.default_rng((SEED, MACHINE))
     operation, fault = Operation(speed_hz=24.6, load=0.8), Fault("outer race", 1.0)
-    heard = vibration(machine, operation, fault, rng, length=well + worse, growth=growth)
+    heard = vibration(machine, operation, fault, rng, length=len(growth), growth=growth)
     samples = np.concatenate([heard, np.zeros((off, 1))]).astype(np.float16)  # a step of the sensor is 0.004 g
     OUT.parent.mkdir(exist_ok=True)
     with OUT.open("wb") as stream:
