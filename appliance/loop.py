@@ -11,7 +11,7 @@ from appliance.core.decode import decode, merge
 from appliance.core.health import ChannelHealth
 from appliance.core.model import Model
 from appliance.core.policy import Policy, PolicyState, decide, start, undecided
-from appliance.core.types import Decision, Frame, InferenceResult, Message, OutcomeState, Provenance
+from appliance.core.types import Decision, Frame, InferenceResult, Message, OutcomeState, Priority, Provenance
 from appliance.errors import (
     EndOfRecording,
     FrameError,
@@ -180,7 +180,9 @@ class Channel:
         started_s = self._clock.monotonic_s()
         if decision.alerts:
             stamp = stamp_of(self._clock, decision.captured_s)
-            self._store([wire.event(alert, decision, self._identity, stamp) for alert in decision.alerts])
+            for priority in Priority:
+                alerts = [alert for alert in decision.alerts if alert.priority is priority]
+                self._store([wire.event(alert, decision, self._identity, stamp) for alert in alerts], priority)
         if frame is not None and self._responder is not None:
             self._responder.respond(frame, decision)
         self._show(decision)
@@ -197,10 +199,10 @@ class Channel:
         )
         return now_s
 
-    def _store(self, messages: list[Message]) -> None:
+    def _store(self, messages: list[Message], priority: Priority) -> None:
         """Put alerts into the outbox; one that cannot be stored is counted there and is a fault here."""
         try:
-            self._outbox.add(messages)
+            self._outbox.add(messages, priority)
             self._faults.recovered(f"{self.name}:outbox")
         except OutboxError as error:
             self._faults.failed(f"{self.name}:outbox", str(error))

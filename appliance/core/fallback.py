@@ -2,12 +2,14 @@
 
 A terminal must be told something even when the card has no history or no backend answers. Up to the limit the record
 may pass, and is flagged; above it somebody has to be asked. It is never told as a score: ``outcome_state`` stays what
-it is, and every such record is an event of its own, so that it can be looked at afterwards.
+it is, and every such record is an event of its own, so that it can be looked at afterwards. Such an event is told once,
+as ``new``, and has no end. Flags of what may pass make room for alerts when the outbox is full: a device whose
+histories are empty has many of them.
 """
 
 from dataclasses import dataclass
 
-from appliance.core.types import Alert, EventType, Frame, FrameKind, Severity
+from appliance.core.types import Alert, EventType, Frame, FrameKind, Priority, Severity
 
 BELOW_LIMIT = "below_limit"
 ABOVE_LIMIT = "above_limit"
@@ -27,28 +29,25 @@ class Fallback:
     """Of a record above the limit; one that may pass is flagged as INFO."""
 
 
-def fall_back(fallback: Fallback, frame: Frame, event_id: str) -> tuple[str, tuple[Alert, ...]]:
-    """Return the outcome for a record without a score, and the event that flags it: begun and ended at once.
+def fall_back(fallback: Fallback, frame: Frame, event_id: str) -> tuple[str, Alert]:
+    """Return the outcome for a record without a score, and the event that flags it.
 
-    The alerts carry the compared number as their score and the limit as their threshold. NaN does not pass.
+    The alert carries the compared number as its score and the limit as its threshold. NaN does not pass.
     """
     assert frame.kind is FrameKind.RECORD, "a fallback is for records"
     value = float(frame.data[fallback.place])
     passes = value <= fallback.limit
-    word = BELOW_LIMIT if passes else ABOVE_LIMIT
-    alerts = tuple(
-        Alert(
-            event_id=event_id,
-            event_type=event_type,
-            rule=word,
-            label=fallback.field,
-            score=value,
-            threshold=fallback.limit,
-            severity=Severity.INFO if passes else fallback.severity,
-            frame_seq=frame.seq,
-            captured_s=frame.captured_s,
-            context=frame.context,
-        )
-        for event_type in (EventType.NEW, EventType.END)
+    alert = Alert(
+        event_id=event_id,
+        event_type=EventType.NEW,
+        rule=BELOW_LIMIT if passes else ABOVE_LIMIT,
+        label=fallback.field,
+        score=value,
+        threshold=fallback.limit,
+        severity=Severity.INFO if passes else fallback.severity,
+        frame_seq=frame.seq,
+        captured_s=frame.captured_s,
+        context=frame.context,
+        priority=Priority.TELEMETRY if passes else Priority.ALERT,
     )
-    return word, alerts
+    return alert.rule, alert

@@ -137,7 +137,8 @@ def undecided(
     alerts: tuple[Alert, ...] = ()
     if policy.fallback is not None and frame is not None:
         new_id = f"{state.event_prefix}-{policy.channel}-{state.events + 1}"
-        word, alerts = fall_back(policy.fallback, frame, new_id)
+        word, alert = fall_back(policy.fallback, frame, new_id)
+        alerts = (alert,)
     decision = Decision(
         channel=policy.channel,
         outcome_state=outcome_state,

@@ -153,6 +153,13 @@ class Provenance:
     """True when another backend than the first of the model's order answered, or none did."""
 
 
+class Priority(IntEnum):
+    """What may be dropped first when the outbox is full: the higher number."""
+
+    ALERT = 0
+    TELEMETRY = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """A step in the life of an event, to be delivered at least once."""
@@ -169,6 +176,8 @@ class Alert:
     captured_s: float
     box: Box | None = None
     context: dict[str, str | float] = field(default_factory=dict)
+    priority: Priority = Priority.ALERT
+    """TELEMETRY for what may make room for alerts when the outbox is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +223,6 @@ class Message:
     payload: Mapping[str, object] | str | None
     qos: int = 1
     retain: bool = False
-
-
-class Priority(IntEnum):
-    """What may be dropped first when the outbox is full: the higher number."""
-
-    ALERT = 0
-    TELEMETRY = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ def event(alert: Alert, decision: Decision, identity: Identity, stamp: Stamp) ->
         "historical": False,
         **_box(alert.box),
         **_reasons(decision),
+        **({"reason": decision.reason} if decision.reason else {}),
         **{f"{CONTEXT_PREFIX}{key}": _plain(value) for key, value in alert.context.items()},
     }
     return Message(identity.channel_topic(decision.channel, "event"), payload)
@@ -136,7 +137,8 @@ def state(decision: Decision, identity: Identity, stamp: Stamp) -> Message:
 def reply(decision: Decision, identity: Identity, stamp: Stamp, request_id: str) -> dict[str, object]:
     """Return the answer to a request: the keys of ``state`` and ``request_id``.
 
-    ``outcome`` is the word to act on: a rule's name, ``clear``, or ``unknown`` when the request was not judged.
+    ``outcome`` is the word to act on: a rule's name or ``clear``; when the request was not judged ``below_limit`` or
+    ``above_limit`` where the channel has a fallback, else ``unknown``.
     """
     return {**_state(decision, identity, stamp), "request_id": request_id}
 

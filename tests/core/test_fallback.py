@@ -1,13 +1,11 @@
 """What is said of a record that has no score: never a score, always an event, and a word to act on."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from appliance.core.fallback import ABOVE_LIMIT, BELOW_LIMIT, Fallback
 from appliance.core.policy import UNKNOWN, Policy, decide, outcome, start, undecided
-from appliance.core.types import Decision, EventType, Frame, FrameKind, OutcomeState, Severity
+from appliance.core.types import Decision, EventType, Frame, FrameKind, OutcomeState, Priority, Severity
 from tests.core.making import BY_CPU, make_prediction, make_rule
 
 FALLBACK = Fallback("amount", place=1, limit=50.0, severity=Severity.WARNING)
@@ -39,12 +37,21 @@ def test_whyever_there_is_no_score_the_state_still_says_so(state: OutcomeState) 
     assert (decision.outcome_state, decision.rules, decision.predictions) == (state, {"fraud": None}, ())
 
 
-def test_an_unscored_record_is_an_event_of_its_own_begun_and_ended_at_once() -> None:
-    begun, ended = unscored(record(70.0)).alerts
-    assert (begun.event_type, ended.event_type) == (EventType.NEW, EventType.END)
-    assert replace(begun, event_type=EventType.END) == ended
-    assert (begun.rule, begun.label, begun.score, begun.threshold) == (ABOVE_LIMIT, "amount", 70.0, 50.0)
-    assert begun.context == {"card": "c1"}
+def test_an_unscored_record_is_an_event_of_its_own_told_once() -> None:
+    [flag] = unscored(record(70.0)).alerts
+    assert (flag.event_type, flag.rule, flag.label) == (EventType.NEW, ABOVE_LIMIT, "amount")
+    assert (flag.score, flag.threshold, flag.context) == (70.0, 50.0, {"card": "c1"})
+
+
+@pytest.mark.parametrize(
+    ("amount", "severity", "priority"),
+    [(50.0, Severity.INFO, Priority.TELEMETRY), (50.01, Severity.WARNING, Priority.ALERT)],
+)
+def test_what_may_pass_is_flagged_and_makes_room_and_what_may_not_is_urgent(
+    amount: float, severity: Severity, priority: Priority
+) -> None:
+    [flag] = unscored(record(amount)).alerts
+    assert (flag.severity, flag.priority) == (severity, priority)
 
 
 def test_events_of_fallback_and_rules_share_no_id() -> None:
