@@ -15,6 +15,7 @@ from pathlib import Path
 
 from appliance.errors import ForgeError
 from appliance.forge.foreign import Foreign, load_library
+from appliance.forge.safety import require_no_code
 
 SETTINGS = {
     "TF_USE_LEGACY_KERAS": "1",  # Keras 2, see above
@@ -77,7 +78,7 @@ def load(path: Path) -> Foreign:
     ``.keras`` files of Keras 3 are read by Keras 3: they can be quantised and taught from, but not pruned.
 
     Raises:
-        ForgeError: there is nothing, or no network of these forms.
+        ForgeError: there is nothing, no network of these forms, or one that would run its maker's code.
     """
     tf = tensorflow()
     if not path.exists():
@@ -88,6 +89,7 @@ def load(path: Path) -> Foreign:
     if path.suffix not in {".keras", ".h5"}:
         msg = f"{path}: a .keras or .h5 file or a SavedModel folder is wanted"
         raise ForgeError(msg)
+    require_no_code(path)
     faults = []
     for keras in (tf.keras, load_library("keras", "read networks of Keras 3")):
         try:
