@@ -31,6 +31,8 @@ RUNTIMES = {
     "onnxruntime": ("onnxruntime==1.31.1", "numpy==2.4.6"),
 }
 """What is not part of the appliance, and the environment it is measured in."""
+NOT_COMMITTED = "not committed"
+"""Said of a detector's float network: too large for the repository, its recipe writes it."""
 AIMS_REACHED, AIM_MISSED = 0, 1
 
 
@@ -160,7 +162,9 @@ def _loss(quality: Quality) -> tuple[str, str]:
     if quality.loss is None or quality.loss_max is None:
         return "", ""
     verdict = "[green]reached[/green]" if quality_reached(quality) else "[red]missed[/red]"
-    return f"{quality.loss.value:+.4f}", f"{verdict} (<= {quality.loss_max:g})"
+    loss = quality.loss
+    told = f"{loss.value:+.4f} ({loss.low:+.4f} to {loss.high:+.4f})"
+    return told, f"{verdict} (<= {quality.loss_max:g})"
 
 
 def _size_table(sizes: Sequence[Size]) -> Table:
@@ -169,7 +173,7 @@ def _size_table(sizes: Sequence[Size]) -> Table:
     for each in sizes:
         whole = each.float32_bytes
         ratio = "" if whole is None else f"{each.int8_bytes / whole:.2f}"
-        float32 = "" if whole is None else f"{whole:,}"
+        float32 = NOT_COMMITTED if whole is None else f"{whole:,}"
         table.add_row(each.model, f"{each.int8_bytes:,}", f"{each.int8_compressed_bytes:,}", float32, ratio)
     return table
 

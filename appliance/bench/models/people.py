@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from appliance.bench.models.quality import EVALUATION, LOSS_MAX, Quality
+from appliance.bench.models.quality import EVALUATION, LOSS_MAX, Quality, read_arrays
 from appliance.core.decode import decode, merge
 from appliance.core.model import Model, SsdRawDecode
 from appliance.core.preprocess import Preprocessor
@@ -35,6 +35,8 @@ from appliance.forge.run import Runner
 
 FOOTAGE = Path(__file__).parents[3] / "examples" / "footage"
 FLOAT_BOXES = "float.npz"
+ROW = 6
+"""Numbers of a stored box: the frame, four corners, the score."""
 SCORE_MIN = 0.05
 """When measuring: a curve of precision over recall needs the lower scores, too."""
 THRESHOLD = 0.5
@@ -117,10 +119,8 @@ def _frames(footage: Path, labels: Mapping[int, People]) -> dict[int, Array]:
 
 def _stored(file: Path, labels: Mapping[int, People]) -> dict[int, Array]:
     """Read what the float network found. Raises ConfigError."""
-    try:
-        with np.load(file, allow_pickle=False) as held:
-            rows = np.asarray(held["whole"], np.float64)
-    except (OSError, ValueError, KeyError) as error:
-        msg = f"{file}: cannot be read: {error}; the model's recipe writes it"
-        raise ConfigError(msg) from error
+    rows = read_arrays(file).get("whole", np.empty(0))
+    if rows.ndim != 2 or rows.shape[1] != ROW or rows.dtype.kind != "f":  # noqa: PLR2004 - [n, ROW]
+        msg = f"{file}: `whole` is {rows.dtype.name} {list(rows.shape)}; float [n, {ROW}] is wanted"
+        raise ConfigError(msg)
     return {frame: rows[rows[:, 0] == frame][:, 1:] for frame in labels}
