@@ -6,7 +6,7 @@ So whatever else the machine does meets all of them alike, and of many rounds th
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -66,7 +66,8 @@ class Worker:
         self._process.wait(END_TIMEOUT_S)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with suppress(OSError):  # closing sends what a dead process no longer took
+                    stream.close()
 
     def ask(self, **order: object) -> dict[str, Any]:
         """Give an order, wait for its answer. Raises BackendError when it says no, died, or does not answer."""
@@ -75,8 +76,15 @@ class Worker:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
             answer = json.loads(self._answers.get(timeout=ANSWER_TIMEOUT_S) or '{"error": "the process died"}')
-        except (OSError, Empty) as error:
-            msg = "the process died" if isinstance(error, OSError) else f"no answer within {ANSWER_TIMEOUT_S:g} s"
+        except OSError as error:
+            msg = "the process died"
+            raise BackendError(msg) from error
+        except Empty as error:
+            self._process.kill()  # a late answer would be taken for that of the next order
+            msg = f"no answer within {ANSWER_TIMEOUT_S:g} s"
+            raise BackendError(msg) from error
+        except ValueError as error:
+            msg = "what the process answered is no JSON"
             raise BackendError(msg) from error
         if "error" in answer:
             raise BackendError(answer["error"])
@@ -116,10 +124,13 @@ def measure(candidates: Sequence[Candidate], pythons: dict[str, Path], *, rounds
             except BackendError as error:
                 faults[candidate] = str(error)
         for _ in range(rounds):
-            for each in loaded:
-                took_s = each.worker.ask(run=each.index, times=each.times)["took_s"]
-                each.least_s = min(each.least_s, took_s / each.times)
-    times = {each.candidate: each.least_s for each in loaded}
+            for each in [each for each in loaded if each.candidate not in faults]:
+                try:
+                    took_s = each.worker.ask(run=each.index, times=each.times)["took_s"]
+                    each.least_s = min(each.least_s, took_s / each.times)
+                except BackendError as error:
+                    faults[each.candidate] = str(error)
+    times = {each.candidate: each.least_s for each in loaded if each.candidate not in faults}
     return [Timed(candidate, times.get(candidate), faults.get(candidate, "")) for candidate in candidates]
 
 
