@@ -11,7 +11,7 @@ from appliance.errors import ForgeError
 from appliance.forge import keras
 from appliance.forge.foreign import Foreign
 from appliance.forge.progress import Progress, silent
-from appliance.forge.training import activation_of, fit, require_equal
+from appliance.forge.training import activation_of, fit, require_equal, whole_classes
 
 BATCH = 512
 LEARNING_RATE = 2e-3
@@ -100,10 +100,8 @@ def pack(labels: Array, teacher_logits: Array | None, classes: int) -> NDArray[n
             raise ForgeError(msg)
         hard = labels.astype(np.float32)[:, np.newaxis]
     else:
-        if labels.dtype.kind not in "biu" or not ((labels >= 0) & (labels < classes)).all():
-            msg = f"labels are whole numbers from 0 to {classes - 1}, one for each input"
-            raise ForgeError(msg)
-        hard = np.eye(classes, dtype=np.float32)[labels.astype(np.intp)]
+        labels = whole_classes(labels, classes)
+        hard = np.eye(classes, dtype=np.float32)[labels]
     told = np.zeros_like(hard) if teacher_logits is None else np.asarray(teacher_logits, np.float32)
     told = told.reshape(len(told), -1)
     if told.shape != hard.shape or not np.isfinite(told).all():

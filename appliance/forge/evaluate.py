@@ -38,7 +38,7 @@ def evaluate(scores: Array, targets: Array) -> dict[str, Estimate]:
 
     Args:
         scores: ``[n]`` for 0/1 targets, ``[n, classes]`` for classes, or of the targets' own shape.
-        targets: ``[n]`` or ``[n, ...]``.
+        targets: ``[n]``, ``[n, 1]`` or ``[n, ...]``.
 
     Returns:
         Metric to figure with its 95 % interval: ``roc_auc``, ``average_precision`` and ``recall at ... false
@@ -47,6 +47,8 @@ def evaluate(scores: Array, targets: Array) -> dict[str, Estimate]:
     Raises:
         ForgeError: the two do not fit together.
     """
+    if targets.shape[1:] == (1,) and scores.shape != targets.shape:
+        targets = targets[:, 0]
     wanted = _metrics(scores, targets)
     return {name: metrics.bootstrap(metric, scores, targets, seed=SEED) for name, metric in wanted.items()}
 
@@ -72,7 +74,7 @@ def _by_shape(outputs: Mapping[str, Array]) -> list[Array]:
 
 
 def _metrics(scores: Array, targets: Array) -> dict[str, metrics.Metric]:
-    whole = targets.ndim == 1 and targets.dtype.kind in "biu"
+    whole = targets.ndim == 1 and targets.dtype.kind in "biuf" and bool((np.asarray(targets) % 1 == 0).all())
     zero_one = targets.ndim == 1 and bool(np.isin(targets, (0, 1)).all())
     if scores.ndim == 1 and zero_one:
         negatives = int((np.asarray(targets) == 0).sum())

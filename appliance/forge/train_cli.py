@@ -69,6 +69,7 @@ def prune_command(
     keras.begin(seed)
     dense = keras.load(network)
     loss, targets = loss_for(keras.require_trainable(dense), known.targets)
+    loss_for(dense, unseen.targets)  # what cannot be measured is told before the training, not after it
     with shown() as progress:
         pruned = prune(
             dense, known.inputs, targets, sparsity=sparsity, epochs=epochs, loss=loss, batch=batch,
@@ -130,7 +131,7 @@ def distill_command(
     from appliance.forge.prune import clone  # noqa: PLC0415 - as above
     from appliance.forge.steps import command_line, finish, step_of  # noqa: PLC0415 - as above
     from appliance.forge.teacher import teacher_logits  # noqa: PLC0415 - as above
-    from appliance.forge.training import read_examples  # noqa: PLC0415 - as above
+    from appliance.forge.training import loss_for, read_examples  # noqa: PLC0415 - as above
 
     _require_keras_file(out)
     keras.begin(seed)
@@ -138,6 +139,8 @@ def distill_command(
     logits = teacher_logits(teacher, examples.teacher_inputs)
     known, unseen = _split(replace(examples, logits=logits), test, seed)
     network = keras.require_trainable(keras.load(student))
+    for part in (known, unseen):
+        loss_for(network, part.targets)  # as in prune: told before the training
     alone = clone(network)
     with shown() as progress:
         for each, weight in ((network, alpha), (alone, 0.0)) if control else ((network, alpha),):

@@ -39,7 +39,7 @@ def read_examples(path: Path) -> Examples:
     """Read an NPZ with ``inputs`` and ``targets``, and perhaps ``teacher_inputs``.
 
     Raises:
-        ForgeError: it cannot be read, an array is missing, or they differ in length.
+        ForgeError: it cannot be read, an array is missing, they differ in length, or a number is not finite.
     """
     arrays = read_npz(path)
     inputs, targets = (array_of(path, arrays, key) for key in ("inputs", "targets"))
@@ -50,6 +50,11 @@ def read_examples(path: Path) -> Examples:
     if inputs.dtype.kind != "f" or not np.isfinite(inputs).all():
         msg = f"{path}: inputs are {inputs.dtype}; finite normalised floats are wanted"
         raise ForgeError(msg)
+    try:
+        require_finite(targets, "targets")
+    except ForgeError as error:
+        msg = f"{path}: {error}"
+        raise ForgeError(msg) from error
     return Examples(inputs.astype(np.float32), targets, shown)
 
 
@@ -71,9 +76,11 @@ def fit(
     """Train a Keras network in place: seeded order, Adam, its rate falling to 0 along a half cosine.
 
     Raises:
-        ForgeError: inputs and targets do not fit together or the network.
+        ForgeError: inputs and targets do not fit together or the network, a target is not finite, or training
+            diverged: then the network is spoilt.
     """
     require_equal(inputs, targets)
+    require_finite(targets, "targets")
     tf = keras.tensorflow()
     tf.keras.utils.set_random_seed(seed)
     steps = epochs * -(-len(inputs) // batch)
@@ -90,10 +97,15 @@ def fit(
         given = [list(inputs.shape), list(targets.shape)]
         msg = f"the network (input and output {wanted}) cannot be trained on inputs and targets {given}: {_last(error)}"
         raise ForgeError(msg) from error
+    if not all(np.isfinite(each).all() for each in network.get_weights()):
+        msg = f"training diverged: weights are NaN or infinite. A lower learning rate than {learning_rate:g} may help"
+        raise ForgeError(msg)
 
 
 def loss_for(network: Foreign, targets: Array) -> tuple[Foreign, Array]:
     """Choose a loss by what the network gives and what is known: classes, one logit, or numbers.
+
+    0/1 targets of a network of one score are labels, whether ``[n]`` or ``[n, 1]``.
 
     Returns:
         The loss, and the targets as it takes them.
@@ -104,19 +116,59 @@ def loss_for(network: Foreign, targets: Array) -> tuple[Foreign, Array]:
     losses = keras.tensorflow().keras.losses
     shape = tuple(network.output_shape)
     squashed = activation_of(network) in {"sigmoid", "softmax"}
+    require_finite(targets, "targets")
+    flat = targets[:, 0] if targets.shape[1:] == (1,) and len(shape) == 2 else targets  # noqa: PLR2004 - batch, classes
+    if shape[1:] == (1,) and flat.ndim == 1 and (squashed or is_zero_one(flat) or targets.ndim == 1):
+        return losses.BinaryCrossentropy(from_logits=not squashed), zero_one(flat)[:, np.newaxis]
     if shape[1:] == targets.shape[1:]:
         return losses.MeanSquaredError(), targets.astype(np.float32)
-    if targets.ndim == 1 and shape[1:] == (1,):
-        return losses.BinaryCrossentropy(from_logits=not squashed), targets.astype(np.float32)[:, np.newaxis]
-    if targets.ndim == 1 and len(shape) == 2 and targets.dtype.kind in "biu":  # noqa: PLR2004 - batch, classes
-        if not ((targets >= 0) & (targets < shape[1])).all():
-            msg = (
-                f"targets lie between {targets.min()} and {targets.max()}; the network knows {shape[1]} classes from 0"
-            )
-            raise ForgeError(msg)
-        return losses.SparseCategoricalCrossentropy(from_logits=not squashed), targets.astype(np.int64)
+    if flat.ndim == 1 and len(shape) == 2:  # noqa: PLR2004 - as above
+        return losses.SparseCategoricalCrossentropy(from_logits=not squashed), whole_classes(flat, shape[1])
     msg = f"targets {targets.dtype} {list(targets.shape)} do not fit a network that gives {list(shape)}"
     raise ForgeError(msg)
+
+
+def zero_one(targets: Array) -> NDArray[np.float32]:
+    """Return 0/1 targets as float32. Raises ForgeError for any other number."""
+    if not is_zero_one(targets):
+        msg = (
+            f"targets lie between {targets.min():g} and {targets.max():g}; for a network of one score they are 0 or 1. "
+            "Numbers to be met have the shape [n, 1], and the network ends without activation"
+        )
+        raise ForgeError(msg)
+    return targets.astype(np.float32)
+
+
+def is_zero_one(targets: Array) -> bool:
+    """Whether every target is 0 or 1."""
+    return targets.dtype.kind in "biuf" and bool(np.isin(targets, (0, 1)).all())
+
+
+def whole_classes(targets: Array, classes: int) -> NDArray[np.int64]:
+    """Return class numbers as int64, whatever type they were saved in.
+
+    Raises:
+        ForgeError: one is no whole number from 0 to ``classes - 1``.
+    """
+    require_finite(targets, "targets")
+    if targets.dtype.kind == "f" and (targets % 1 != 0).any():
+        msg = f"targets are no whole numbers, as {targets[targets % 1 != 0][0]:g}; classes are 0 to {classes - 1}"
+        raise ForgeError(msg)
+    if not ((targets >= 0) & (targets < classes)).all():
+        msg = f"targets lie between {targets.min():g} and {targets.max():g}; the network knows {classes} classes from 0"
+        raise ForgeError(msg)
+    return targets.astype(np.int64)
+
+
+def require_finite(values: Array, what: str) -> None:
+    """Raise ForgeError unless these are numbers, every one finite."""
+    if values.dtype.kind not in "biuf":
+        msg = f"{what} are {values.dtype}; numbers are wanted"
+        raise ForgeError(msg)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        msg = f"{bad} of {values.size} {what} are NaN or infinite"
+        raise ForgeError(msg)
 
 
 def activation_of(network: Foreign) -> str:
