@@ -1,9 +1,12 @@
 """Inputs read from what people have: a folder of pictures, a recording, or arrays in an NPZ."""
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +24,24 @@ SIZE_BYTES_MAX = 4 << 30
 """Of all arrays of an NPZ together, unpacked."""
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 _PICTURE_DIMENSIONS = 4
+_ENCRYPTED = 1
+"""Bit 0 of a member's flags (PKWARE APPNOTE, 4.4.4)."""
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,  # features of ZIP that zipfile lacks: NotImplementedError
+    OverflowError,
+    MemoryError,
+    TypeError,  # a header that is no header, and the two below
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile and numpy raise for files that are no NPZ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +98,39 @@ def read_npz(path: Path) -> dict[str, Array]:
     """Read every array of an NPZ. Raises ForgeError: missing, damaged, too large, or holding pickled objects."""
     try:
         with zipfile.ZipFile(path) as archive:
-            size_bytes = sum(member.file_size for member in archive.infolist())
+            size_bytes = sum(_claimed_bytes(archive, member) for member in archive.infolist())
         if size_bytes > SIZE_BYTES_MAX:
             msg = f"{path} unpacks to {size_bytes >> 20} MiB; at most {SIZE_BYTES_MAX >> 20} MiB are read"
             raise ForgeError(msg)
         with np.load(path, allow_pickle=False) as loaded:
             return {name: np.asarray(loaded[name]) for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        msg = f"{path} cannot be read as an .npz of plain arrays ({error})"
+    except UNREADABLE as error:
+        msg = f"{path} cannot be read as an .npz of plain arrays ({error or type(error).__name__})"
         raise ForgeError(msg) from error
+
+
+def _claimed_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Return what numpy would allocate for a member: its header's claim, for sizes in the ZIP bind nobody.
+
+    Raises:
+        ValueError: it is encrypted, packed in another way than numpy packs, or no array, or one of pickled objects.
+    """
+    if member.flag_bits & _ENCRYPTED:
+        msg = f"{member.filename} is encrypted"
+        raise ValueError(msg)
+    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        msg = f"{member.filename} is packed in a way numpy.savez does not use; write it with numpy.savez_compressed"
+        raise ValueError(msg)
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read_header = np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+    if dtype.hasobject:
+        msg = f"{member.filename} holds pickled objects"
+        raise ValueError(msg)
+    return prod(shape) * dtype.itemsize
 
 
 def array_of(path: Path, arrays: Mapping[str, Array], key: str) -> Array:
