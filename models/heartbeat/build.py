@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from appliance.core.facts import DataCard, Limits, ModelMetric, ModelProvenance
 from appliance.core.features.beats import Beats
 from appliance.errors import ForgeError
-from appliance.forge import keras, latency
+from appliance.forge import keras
 from appliance.forge.distill import distil
 from appliance.forge.package import PackageSpec, package
 from appliance.forge.progress import shown
 from appliance.forge.quantize import Quantised, quantise
-from appliance.forge.report import Estimate, Report, Step, write_whole
-from appliance.forge.sizes import compressed_bytes
+from appliance.forge.report import Estimate, Report, write_whole
+from appliance.forge.steps import step_of
 from models.heartbeat import measure, vectors
 from models.heartbeat.simulator import FUSION, LABELS
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SEED_TRAINING, SEED_TEST, SEED = 20_260_201, 20_260_202, 5
 WEARERS, DURATION_S = 400, 260.0
-WEARERS_TEST, DURATION_TEST_S = 100, 300.0
+DURATION_TEST_S = 300.0
 HIDDEN = (64, 32)
 DROPPED = 0.1
 EPOCHS, BATCH = 20, 256
@@ -52,7 +52,7 @@ HELD_OUT = 9000
 """Simulated beats that are kept for measuring; every wearer has their share."""
 GOLDENS = 10
 COMMAND = "python models/heartbeat/measure.py"
-DATA = f"{WEARERS_TEST} simulated wearers that took part in no training"
+MADE_BY = "python models/heartbeat/build.py"
 
 
 def normalisation(found: Array) -> measure.Normalisation:
@@ -94,12 +94,12 @@ def build(root: Path, progress: Progress) -> None:
     calibration = inputs[chosen]
     calibration[:2] = [[INPUT_MAX], [-INPUT_MAX]]
     quantised = quantise(network, calibration, shape=(1, inputs.shape[1]), name="beat", progress=progress)
-    test = vectors.simulate(SEED_TEST, range(WEARERS_TEST), DURATION_TEST_S)
+    test = vectors.simulate(SEED_TEST, range(measure.WEARERS_TEST), DURATION_TEST_S)
     write_whole(measure.EVALUATION / "float32.tflite", quantised.float32)
     write_whole(measure.EVALUATION / "test.npz", held_out(test, normalise))
     report = Report(root / "heartbeat")
     spec = describe(quantised, normalise, inputs, kinds, report)
-    package(spec, root, report=report)
+    package(spec, root, report=report, force=True)
     for line in measure.tables(quantised.int8, quantised.float32, normalise):
         print(line)
 
@@ -134,18 +134,18 @@ def describe(
         for name, tflite in (("float32", quantised.float32), ("int8", quantised.int8))
     }
     report.add(
-        Step(
-            step="quantize",
-            made="1.0.0/model.tflite",
-            size_bytes=len(quantised.int8),
-            compressed_bytes=compressed_bytes(quantised.int8),
+        step_of(
+            "quantize",
+            "1.0.0/model.tflite",
+            quantised.int8,
+            parent=quantised.float32,
             before={"accuracy": figures["float32"]["accuracy"]},
             after={"accuracy": figures["int8"]["accuracy"]},
-            latency_ratio=latency.ratio(quantised.int8, quantised.float32),
-            command="python models/heartbeat/build.py",
+            command=MADE_BY,
         )
     )
-    metrics = [metric(name, figure, DATA) for name, figure in figures["int8"].items()]
+    data = f"{measure.wearers_told(held['wearer'])}; none took part in training"
+    metrics = [metric(name, figure, data) for name, figure in figures["int8"].items()]
     answers = called(quantised.int8, held["real_inputs"])
     for name in measure.RECORD_NAMES:
         of = held["real_record"] == name
@@ -215,12 +215,12 @@ def specification(
         provenance=ModelProvenance(
             training_data=f"beats of {WEARERS} simulated wearers, {DURATION_S:g} s each; no real record",
             data_licence="Apache-2.0",
-            made_by="models/heartbeat/build.py",
+            made_by=MADE_BY,
             seeds=(SEED_TRAINING, SEED_TEST, SEED),
             toolchain={name: version(name) for name in ("tensorflow-cpu", "tf-keras", "numpy", "ai-edge-litert")},
         ),
         data=DataCard(
-            what=f"A heartbeat as {len(Beats.names)} numbers; {WEARERS} and {WEARERS_TEST} wearers.",
+            what=f"A heartbeat as {len(Beats.names)} numbers; {WEARERS} and {measure.WEARERS_TEST} wearers.",
             source="Simulated by models/heartbeat/simulator.py; tested on three records of MIT-BIH too.",
             missing="Real wearables, paced hearts, real atrial fibrillation, children, exercise; most of cardiology.",
         ),

@@ -38,6 +38,8 @@ EVALUATION = HERE / "evaluation"
 RECORDS = HERE / "records" / "mitdb.npz"
 EXAMPLE = HERE.parents[1] / "examples" / "heartbeat.toml"
 RECORD_NAMES = ("100", "101", "208")
+WEARERS_TEST = 100
+"""Simulated for the test; whom the extractor never learns has no beat in it."""
 STEPS_PER_MV = 200
 KINDS = {"N": 0, "A": SUPRAVENTRICULAR, "V": VENTRICULAR, "F": FUSION, "Q": ARTEFACT}
 """The database's symbols as kinds here; Q, unclassifiable, is what nobody could name."""
@@ -93,6 +95,12 @@ def confusion(kinds: Array, judged: Array) -> Array:
     table = np.zeros((len(LABELS) + 1, len(LABELS)), int)
     np.add.at(table, (kinds, judged), 1)
     return table
+
+
+def wearers_told(wearers: Array) -> str:
+    """Say how many of the test's wearers were judged, and how many were never learned; of the beats' wearers."""
+    judged = len(np.unique(wearers))
+    return f"{judged} of {WEARERS_TEST} simulated wearers, {WEARERS_TEST - judged} were never learned"
 
 
 def simulated(kinds: Array, judged: Array, wearers: Array) -> dict[str, Estimate]:
@@ -220,7 +228,7 @@ def tables(int8: bytes, float32: bytes, normalise: Normalisation) -> Iterator[st
         inputs, kinds, wearers = test["inputs"].astype(np.float32), test["labels"], test["wearer"]
     for name, tflite in (("float32", float32), ("int8", int8)):
         called = Judge(tflite).scores(inputs).argmax(axis=1)
-        yield f"{len(np.unique(wearers))} simulated wearers, {len(kinds)} beats, {name}"
+        yield f"{wearers_told(wearers)}; {len(kinds)} beats, {name}"
         yield from lines_of(simulated(kinds, called, wearers))
     judge = Judge(int8)
     for name in RECORD_NAMES:

@@ -17,14 +17,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from appliance.errors import ForgeError
-from appliance.forge import latency
 from appliance.forge.package import PackageSpec, package
 from appliance.forge.progress import shown
 from appliance.forge.report import Estimate, Report, Step, write_whole
-from appliance.forge.sizes import compressed_bytes
+from appliance.forge.steps import step_of
 from models.machine import measure, own
 from models.machine.baselines import left_by_pca, mahalanobis
-from models.machine.folder import spec_for
+from models.machine.folder import MADE_BY, spec_for
 from models.machine.network import Trained, learn
 from models.machine.simulator import FAULTS
 from models.machine.vectors import EXTRACT, SEED, SEEN, SEVERITIES, SPEEDS_HZ, Windows, faulty, healthy, join
@@ -55,7 +54,7 @@ def build(root: Path, progress: Progress) -> None:
     judged = measure.judge(trained.quantised.int8, trained.quantised.float32, measure.EVALUATION / "test.npz")
     report = Report(root / "machine")
     report.add(_quantised(trained, judged))
-    package(_spec(trained, training, judged), root, report=report)
+    package(_spec(trained, training, judged), root, report=report, force=True)
     for line in measure.by_method(judged):
         print(line)
 
@@ -87,15 +86,14 @@ def _held_out(trained: Trained, training: Windows, test: Windows, threshold: flo
 def _quantised(trained: Trained, judged: measure.Judged) -> Step:
     seen = judged.pick(FAULTS, (SEEN,), SEVERITIES)
     int8, float32 = trained.quantised.int8, trained.quantised.float32
-    return Step(
-        step="quantize",
-        made="1.0.0/model.tflite",
-        size_bytes=len(int8),
-        compressed_bytes=compressed_bytes(int8),
+    return step_of(
+        "quantize",
+        "1.0.0/model.tflite",
+        int8,
+        parent=float32,
         before={"roc_auc": judged.auc("float32", seen)},
         after={"roc_auc": judged.auc("int8", seen)},
-        latency_ratio=latency.ratio(int8, float32),
-        command="python models/machine/build.py",
+        command=MADE_BY,
     )
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from models.machine.simulator import Array
 
 GOLDENS, FURTHER = 8, 200
+MADE_BY = "python models/machine/build.py"
+MEMORY_BYTES_MAX = 8 << 20
+"""More than twice what the runtime takes for a network this small."""
 
 
 def spec_for(
@@ -76,7 +79,7 @@ def spec_for(
         decode={"kind": "anomaly", "label": "anomaly"},
         golden_inputs=goldens,
         further_inputs=further,
-        limits=Limits(),
+        limits=Limits(memory_bytes_max=MEMORY_BYTES_MAX),
         metrics=[
             ModelMetric(key, round(each.value, 4), measured_on, command, round(each.low, 4), round(each.high, 4))
             for key, each in figures.items()
@@ -84,7 +87,7 @@ def spec_for(
         provenance=ModelProvenance(
             training_data=training_data,
             data_licence="Apache-2.0",
-            made_by="models/machine/build.py",
+            made_by=MADE_BY,
             seeds=(SEED,),
             toolchain=toolchain,
         ),
