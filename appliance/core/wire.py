@@ -21,7 +21,7 @@ from math import isfinite
 from appliance.core.health import Level, Report
 from appliance.core.identity import Identity, Stamp
 from appliance.core.policy import outcome
-from appliance.core.types import REASONS_MAX, Alert, Box, Decision, Message
+from appliance.core.types import REASONS_MAX, Alert, Box, Decision, EventType, Message
 
 __all__ = [
     "CONTEXT_PREFIX",
@@ -118,7 +118,7 @@ def event(alert: Alert, decision: Decision, identity: Identity, stamp: Stamp) ->
         "frame_age_ms": _age_ms(decision),
         "historical": False,
         **_box(alert.box),
-        **_reasons(decision),
+        **({} if alert.event_type is EventType.END else _reasons(decision)),  # those of an end are of the next record
         **({"reason": decision.reason} if decision.reason else {}),
         **{f"{CONTEXT_PREFIX}{key}": _plain(value) for key, value in alert.context.items()},
     }

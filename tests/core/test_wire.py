@@ -9,6 +9,7 @@ from appliance.core.types import (
     REASONS_MAX,
     Box,
     ClockState,
+    EventType,
     Message,
     OutcomeState,
     Provenance,
@@ -157,6 +158,12 @@ def test_the_reserved_names_are_exactly_the_fixed_keys() -> None:
     reasons = tuple(Reason(f"f{number}", 0.5, "far above") for number in range(REASONS_MAX))
     answer = reply(make_decision({"fraud": True}, reasons=reasons), IDENTITY, STAMP, "r1")
     assert set(answer) - {"fraud"} == STATE_KEYS
+
+
+def test_an_end_is_told_without_the_reasons_of_the_frame_that_ended_it() -> None:
+    decision = make_decision({"fraud": False}, reasons=(Reason("speed", 1.25),))
+    told = {kind: keys_of(event(make_alert(event_type=kind), decision, IDENTITY, STAMP)) for kind in EventType}
+    assert [kind for kind, payload in told.items() if "reason_1" in payload] == [EventType.NEW, EventType.UPDATE]
 
 
 def test_reasons_stand_flat_and_in_order_and_words_only_where_there_are_some() -> None:
