@@ -43,6 +43,7 @@ def package(
     report: Report | None = None,
     second_runtime: SecondRuntime = "managed",
     say: Say | None = None,
+    force: bool = False,
 ) -> Path:
     """Write ``<root>/<name>/<version>/``, and the generated part of the card ``<root>/<name>/README.md``.
 
@@ -53,14 +54,18 @@ def package(
         second_runtime: where tflite-runtime 2.14 is: ``managed`` makes an environment once and keeps it; a Path is a
             Python that has it; ``none`` leaves it out, and the folder says that it was left out.
         say: is told what should be known; stderr by default.
+        force: replace a version that is there with another model. The same model is always packaged again.
 
     Returns:
         The folder.
 
     Raises:
-        ForgeError: the model or the spec cannot be used, or the disk refuses; what was there before is still there.
+        ForgeError: the model or the spec cannot be used, this version is there with another model, or the disk
+            refuses; what was there before is still there.
     """
     check(spec)
+    if not force:
+        _require_free(root / spec.name / spec.version, spec.tflite)
     edge = look(spec.tflite)
     check_input(edge)
     roles = positions(spec.outputs, edge)
@@ -89,6 +94,21 @@ def package(
     if report is not None:
         report.save()
     return folder
+
+
+def _require_free(folder: Path, tflite: bytes) -> None:
+    """Raise ForgeError when the folder holds another model: devices know a version by one digest for good."""
+    there = folder / MODEL_FILE
+    try:
+        same = there.stat().st_size == len(tflite) and there.read_bytes() == tflite
+    except OSError:  # nothing there, or nothing that could be a model
+        return
+    if not same:
+        msg = (
+            f"{folder} holds another model of this version: give this one a higher version, or, if no device has had "
+            "the other, replace it with --force (force=True)"
+        )
+        raise ForgeError(msg)
 
 
 def _on_stderr(sentence: str) -> None:

@@ -23,6 +23,7 @@ def package_command(
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the steps before noted themselves (forge-report.json).")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a version that is there with another model.")] = False,
 ) -> None:
     """Write a model folder that the appliance accepts: description, digests, golden vectors, model card.
 
@@ -31,7 +32,7 @@ def package_command(
 
     Golden vectors are run in ai-edge-litert, with and without XNNPACK, and in tflite-runtime; the largest difference
     and a margin become the tolerance. The folder is written whole or not at all, and then passes
-    [bold]appliance model verify[/].
+    [bold]appliance model verify[/]. A version that is there with another model stays, unless --force is given.
 
     Example: appliance forge package build/door/package.toml --out models
     """
@@ -41,7 +42,7 @@ def package_command(
     from appliance.forge.report import Report  # noqa: PLC0415 - only where it is needed
 
     steps = None if report is None else Report.load(report)
-    folder = package(read_spec(file), out, report=steps, second_runtime=second_runtime(second))
+    folder = package(read_spec(file), out, report=steps, second_runtime=second_runtime(second), force=force)
     _say(f"{folder} is written; `appliance model verify {folder}` proves it on a device")
 
 

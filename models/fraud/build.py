@@ -78,7 +78,7 @@ def finish(lesson: Lesson, trials: list[Trial], home: Path) -> None:
             command=COMMAND,
         )
     )
-    package(spec_for(lesson.scale, lesson.training, int8, judged, seeds(best)), home.parent, report=report)
+    package(spec_for(lesson.scale, lesson.training, int8, judged, seeds(best)), home.parent, report=report, force=True)
     for line in measure.tables(judged):
         print(line, flush=True)
 

@@ -165,7 +165,7 @@ def build(out: Path, wheel: Path | None, opencv_doc: Path, float_file: Path | No
             command=COMMAND,
         )
     )
-    package(spec, out, report=report)
+    package(spec, out, report=report, force=True)
     held = io.BytesIO()
     np.savez_compressed(held, allow_pickle=False, **measure.stored(floats))
     write_whole(out / "person" / "evaluation" / measure.FLOAT_FILE, held.getvalue())

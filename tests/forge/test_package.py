@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,18 @@ def test_packaging_again_gives_the_same_bytes_and_leaves_nothing_else(tmp_path: 
     assert set(first) == {
         "scorer/README.md", *(f"scorer/1.0.0/{name}" for name in ("model.toml", "model.tflite", "golden/golden.npz"))
     }  # fmt: skip
+
+
+def test_a_version_with_another_model_is_replaced_only_when_that_is_asked_for(tmp_path: Path) -> None:
+    folder = package(score(), tmp_path, second_runtime="none", say=quiet)
+    first = everything(tmp_path)
+    other = replace(spec(), name="scorer", version="1.0.0")
+    with pytest.raises(ForgeError, match=r"1\.0\.0 holds another model of this version: .* higher version"):
+        package(other, tmp_path, second_runtime="none", say=quiet)
+    assert everything(tmp_path) == first
+    assert package(other, tmp_path, second_runtime="none", say=quiet, force=True) == folder
+    assert read_model(folder).tflite == spec().tflite
+    package(replace(other, version="1.0.1"), tmp_path, second_runtime="none", say=quiet)
 
 
 REFUSED: list[tuple[str, Callable[[], PackageSpec], str]] = [

