@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ HELD_OUT = 0.25
 SAMPLES_MAX = 200_000_000
 """Of one recording: 17 hours at 3200 Hz, 800 MB in memory."""
 THRESHOLD_QUANTILE, RELEASE_QUANTILE = 0.995, 0.98
+FOREIGN = (OSError, ValueError, KeyError, EOFError, IndexError, RuntimeError, TypeError, zipfile.BadZipFile, zlib.error)
+"""What NumPy and ``zipfile`` raise on a file that is no ``.npz``, is cut short, or holds pickled objects."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -112,10 +115,11 @@ def _checked(extract: SpectrumExtract) -> SpectrumExtract:
 def read(file: Path) -> Array:
     """Read a recording: float32 [n, 1] in the sensor's unit. Raises ForgeError."""
     try:
-        with np.load(file) as held:
+        with np.load(file, allow_pickle=False) as held:
             samples = np.asarray(held["samples"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        msg = f"{file}: an .npz with the array `samples` is wanted ({error})"
+    except FOREIGN as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is none, damaged, or has no such"
+        msg = f"{file}: an .npz with the array `samples`, plain numbers, is wanted ({why})"
         raise ForgeError(msg) from error
     if samples.ndim == 1:
         samples = samples[:, np.newaxis]
