@@ -115,11 +115,11 @@ def _checked(extract: SpectrumExtract) -> SpectrumExtract:
 def read(file: Path) -> Array:
     """Read a recording: float32 [n, 1] in the sensor's unit. Raises ForgeError."""
     try:
-        with np.load(file, allow_pickle=False) as held:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
             samples = np.asarray(held["samples"])
     except FOREIGN as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is none, damaged, or has no such"
-        msg = f"{file}: an .npz with the array `samples`, plain numbers, is wanted ({why})"
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "damaged, or holds something else"
+        msg = f"{file}: an .npz with the array `samples` is wanted ({why})"
         raise ForgeError(msg) from error
     if samples.ndim == 1:
         samples = samples[:, np.newaxis]
