@@ -17,13 +17,17 @@ from appliance.errors import ForgeError
 from appliance.forge.folder import read_folder
 from appliance.forge.goldens import look
 from appliance.forge.latency import interleaved
-from appliance.forge.report import Estimate, Report
+from appliance.forge.lint import lint
+from appliance.forge.report import Estimate, Report, float_name
+from appliance.forge.run import IDENTIFIER
 from appliance.trust.model import FILE_BYTES_MAX
 
 REPEATS = 5
 """Of the whole timing: how far they differ tells what a ratio is worth on a machine that does other things too."""
 MODELS_MIN, MODELS_MAX = 2, 12
 """More do not fit a chart that a person reads."""
+QUANTISED = "quantize"
+"""The step whose ``before`` are the figures of the float file it keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +142,29 @@ def _candidate(path: Path) -> Candidate:
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}; give model folders, or .tflite files beside their report"
         raise ForgeError(msg) from error
-    look(tflite)  # in a process of its own: a damaged file may not end this one
-    made = [step for step in Report.load(path.parent).steps if Path(step.made).name == path.name]
-    figures = {name: (estimate, "") for step in made for name, estimate in step.after.items()}
+    if tflite[4:8] != IDENTIFIER:
+        msg = f"{path}: {len(tflite)} bytes without the mark {IDENTIFIER.decode()} at byte 4: no .tflite file"
+        raise ForgeError(msg)
+    try:
+        lint(tflite)  # tells a cut or damaged file as that; the runtime's words for it are of other things
+        look(tflite)  # in a process of its own: a damaged file may not end this one
+    except ForgeError as error:
+        msg = f"{path}: {error}"
+        raise ForgeError(msg) from error
+    figures = {name: (estimate, "") for name, estimate in _reported(path).items()}
     return Candidate(path.stem, tflite, figures)
+
+
+def _reported(path: Path) -> dict[str, Estimate]:
+    """Return what the report beside a ``.tflite`` says of it, the latest step last. Raises ForgeError."""
+    figures: dict[str, Estimate] = {}
+    for step in Report.load(path.parent).steps:
+        made = Path(step.made).name
+        if made == path.name:
+            figures |= step.after
+        elif step.step == QUANTISED and float_name(made) == path.name:
+            figures |= step.before
+    return figures
 
 
 def _told_apart(models: list[Candidate], paths: Sequence[Path]) -> list[Candidate]:

@@ -178,6 +178,11 @@ def write_whole(file: Path, content: bytes) -> None:
         raise ForgeError(msg) from error
 
 
+def float_name(made: str) -> str:
+    """Give the name of the float file that ``quantize`` keeps beside the INT8 one."""
+    return f"{made.removesuffix('.tflite').removesuffix('.int8')}.float32.tflite"
+
+
 def table(report: Report) -> Group:
     """Draw what each step made and, below, what that did to each metric."""
     made = Table(
@@ -190,7 +195,13 @@ def table(report: Report) -> Group:
         title=str(report.file),
         title_justify="left",
     )
-    measured = Table("step", "metric", Column("before", justify="right"), Column("after", justify="right"))
+    measured = Table(
+        "step",
+        Column("made", overflow="fold"),
+        "metric",
+        Column("before", justify="right"),
+        Column("after", justify="right"),
+    )
     for step in report.steps:
         made.add_row(
             step.step,
@@ -201,5 +212,5 @@ def table(report: Report) -> Group:
             "" if step.operators_edgetpu is None else f"{step.operators_edgetpu} of {step.operators}",
         )
         for name in dict.fromkeys([*step.before, *step.after]):
-            measured.add_row(step.step, name, str(step.before.get(name, "")), str(step.after.get(name, "")))
+            measured.add_row(step.step, step.made, name, str(step.before.get(name, "")), str(step.after.get(name, "")))
     return Group(made, measured) if measured.row_count else Group(made)

@@ -72,9 +72,38 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
         compare([a, b], "auc")
     with pytest.raises(ForgeError, match=r"gone.tflite: cannot be read"):
         compare([a, tmp_path / "gone.tflite"])
-    (tmp_path / "cut.tflite").write_bytes((CARD / "model.tflite").read_bytes()[:500])
-    with pytest.raises(ForgeError, match=r"does not run model.tflite"):
-        compare([a, tmp_path / "cut.tflite"])
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ((CARD / "model.tflite").read_bytes()[:500], "damaged"),
+        ((CARD / "model.tflite").read_bytes()[:-200], "damaged"),
+        (b"", "0 bytes without the mark TFL3 at byte 4: no .tflite file"),
+        (b"<!DOCTYPE html>" * 40, "600 bytes without the mark"),
+    ],
+    ids=["cut early", "cut late", "empty", "a page"],
+)
+def test_a_file_that_is_no_whole_model_is_told_by_name_as_that(tmp_path: Path, content: bytes, complaint: str) -> None:
+    a = folder(tmp_path, CARD, "2.0.0", metric("auc", 0.9, 0.8, 1.0))
+    (tmp_path / "bad.tflite").write_bytes(content)
+    with pytest.raises(ForgeError, match=rf"bad\.tflite: .*{complaint}"):
+        compare([a, tmp_path / "bad.tflite"])
+
+
+def test_the_float_file_of_a_quantisation_has_the_figures_from_before_it(tmp_path: Path) -> None:
+    for name in ("net.int8.tflite", "net.float32.tflite"):
+        (tmp_path / name).write_bytes((CARD / "model.tflite").read_bytes())
+    report = Report(tmp_path)
+    correlation = {"correlation with float": Estimate.exact(0.99)}
+    for before, after in ((0.5, 0.4), (0.9, 0.88)):  # the later one counts
+        made = correlation | {"auc": Estimate.exact(after)}
+        report.add(Step("quantize", "net.int8.tflite", 9, 9, before={"auc": Estimate.exact(before)}, after=made))
+    report.add(Step("prune", "net.keras", 9, 9, before={"auc": ONE}, after={"auc": ONE}))
+    report.save()
+    name, models = compare([tmp_path / "net.int8.tflite", tmp_path / "net.float32.tflite"], repeats=1)
+    assert name == "auc"
+    assert [model.metric.value for model in models] == [0.88, 0.9]
 
 
 def compared(label: str, value: float, low: float, high: float, data: str = "day 1") -> Compared:

@@ -106,3 +106,14 @@ def test_the_table_shows_size_gzip_metrics_with_intervals_latency_and_operators(
     shown = captured.get()
     for part in ("12,584", "10,670", "0.9780 [0.9738, 0.9815]", "0.9770 [0.9730, 0.9810]", "x 0.83", "2 of 3"):
         assert part in shown
+
+
+def test_the_metrics_of_two_steps_of_one_name_are_told_apart_by_what_they_made(tmp_path: Path) -> None:
+    report = Report(tmp_path)
+    for name, value in (("small.tflite", 0.71), ("large.tflite", 0.93)):
+        report.add(Step("quantize", name, 1, 1, after={"auc": Estimate.exact(value)}))
+    console = Console(width=140, file=StringIO())
+    with console.capture() as captured:
+        console.print(table(report))
+    for name, shown in (("small.tflite", "0.71"), ("large.tflite", "0.93")):
+        assert any(name in line and shown in line for line in captured.get().splitlines())
