@@ -3,6 +3,7 @@
 Full integer (input, output and every operator), batch 1, one scale a dense layer's weights, weights inside the file.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from appliance.forge import keras
 from appliance.forge.calibration import check
 from appliance.forge.foreign import Foreign, load_library
 from appliance.forge.progress import Progress, silent
+
+_UNKNOWN = re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op")
+"""What the converter says of each operator that it has no translation for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,13 @@ def converted(converter: Foreign) -> bytes:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # statistics that calibration replaces
             return bytes(converter.convert())
     except (converter_error, tf.errors.OpError, ValueError, RuntimeError, TypeError) as error:
+        unknown = sorted(set(_UNKNOWN.findall(str(error))))
+        if unknown:
+            msg = (
+                f"{', '.join(unknown)} {'is no TFLite operator' if len(unknown) == 1 else 'are no TFLite operators'}: "
+                "replace it by layers that TFLite has, or leave it out of the network and compute it after"
+            )
+            raise ForgeError(msg) from error
         lines = [line for line in str(error).splitlines() if line.strip()]
         msg = f"tensorflow cannot convert this network: {lines[0] if lines else type(error).__name__}"
         raise ForgeError(msg) from error

@@ -174,6 +174,11 @@ def strings(tf: Foreign, _folder: Path) -> Foreign:
     return made.get_concrete_function(tf.TensorSpec([1, 12], tf.float32))
 
 
+def error_function(tf: Foreign, _folder: Path) -> Foreign:
+    entry = tf.keras.Input((12,))
+    return tf.keras.Model(entry, tf.keras.layers.Dense(1)(tf.math.erf(tf.keras.layers.Dense(4)(entry))))
+
+
 REFUSED = {
     "open sizes": (open_sizes, "fixed sizes"),
     "two inputs": (two_inputs, "2 inputs"),
@@ -184,7 +189,8 @@ REFUSED = {
     "unknown form": (corrupt(".pb"), r"a \.keras or \.h5 file or a SavedModel"),
     "missing": (lambda _tf, folder: folder / "none.keras", "no such file"),
     "no SavedModel": (empty_folder, "cannot read this SavedModel"),
-    "operators without INT8": (strings, "tensorflow cannot convert this network"),
+    "an operator TFLite lacks": (error_function, r"^tf\.Erf is no TFLite operator: replace it by layers"),
+    "operators without INT8": (strings, r"^tf\.AsString, tf\.StringToNumber are no TFLite operators"),
 }
 
 
