@@ -7,7 +7,7 @@ three runtimes with one and two threads, all in turns.
 import gzip
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from appliance.adapters.model_folder import read_model
+from appliance.bench import transactions
+from appliance.bench.figure import Figure
 from appliance.bench.models.chart import svg
 from appliance.bench.models.latency import ROUNDS, Candidate, Timed, measure
 from appliance.bench.models.people import judge_people, labels_of
 from appliance.bench.models.quality import FLOAT, TEST, Quality, evaluation_of, judge
 from appliance.core.model import Model
-from appliance.errors import ConfigError, ForgeError
+from appliance.errors import BrokerError, ConfigError, ForgeError
 from appliance.forge.environment import environment
 
 INT8_ONNX = "int8.onnx"
@@ -77,14 +79,29 @@ def run(root: Path, *, json_file: Path | None, chart: Path | None, rounds: int |
         status.update(f"timing {len(models)} models on {len(pythons)} runtimes, in turns ...")
         candidates = [each for folder, model in models.items() for each in _candidates(folder, model, pythons)]
         times = measure(candidates, pythons, rounds=rounds or ROUNDS)
+        decisions = _decisions(status.update)
     result = Result(tuple(qualities), tuple(_size(folder, model) for folder, model in models.items()), tuple(times))
     for table in (_quality_table(result.qualities), _size_table(result.sizes), _time_table(result.times)):
         console.print(table)
+    for figure in decisions:
+        console.print(
+            f"fraud in the loop: {figure.name} {figure.value:.3g} {figure.unit} {figure.note}", soft_wrap=True
+        )
     if json_file is not None:
-        json_file.write_text(json.dumps(_document(result), indent=2) + "\n")
+        in_the_loop = [asdict(figure) for figure in decisions]
+        json_file.write_text(json.dumps({**_document(result), "fraud_in_the_loop": in_the_loop}, indent=2) + "\n")
     if chart is not None:
         chart.write_text(svg(result.times))
     return AIMS_REACHED if result.reached else AIM_MISSED
+
+
+def _decisions(tell: Callable[[str], None]) -> list[Figure]:
+    """From a terminal's request to the fraud model's decision, over a real broker; nothing where there is none."""
+    tell("asking the fraud model over MQTT ...")
+    try:
+        return transactions.measure(lambda step: tell(f"asking the fraud model over MQTT: {step}"))
+    except BrokerError as error:
+        return [Figure("not measured", 0.0, "", note=str(error))]
 
 
 def quality_reached(quality: Quality) -> bool:
