@@ -6,7 +6,7 @@ from math import log, log1p
 import numpy as np
 import pytest
 
-from appliance.core.features.card_history import BACKWARDS, NAMES, NO_HISTORY, STRAYS_MAX, WORDS, CardHistory
+from appliance.core.features.card_history import AHEAD, BACKWARDS, NAMES, NO_HISTORY, STRAYS_MAX, WORDS, CardHistory
 from appliance.core.model import CardHistoryExtract
 from appliance.core.types import Frame, FrameKind
 from appliance.errors import FrameError, NoScoreError
@@ -42,6 +42,13 @@ def enter(history: CardHistory, *frames: Frame) -> None:
             history(frame)
         except NoScoreError as error:
             assert str(error) == NO_HISTORY  # noqa: PT017 - nothing else is to be swallowed here
+
+
+def move_time(history: CardHistory, time_s: float, card: str = "card-a", terminal: str = "till-1") -> Frame:
+    """Bring a first purchase of a far time, which is not believed; return one of another card that confirms it."""
+    with pytest.raises(NoScoreError, match=f"^{AHEAD}$"):
+        history(request(time_s, card="a card", terminal="a till"))
+    return request(time_s, card=card, terminal=terminal)
 
 
 def habitual(days: int = 3, **facts: str | float) -> list[Frame]:
@@ -202,7 +209,8 @@ def test_a_late_purchase_moves_the_edge_of_lateness_by_nothing() -> None:
 
 def test_a_history_whose_time_was_wrong_begins_anew() -> None:
     history = fresh()
-    enter(history, *habitual(3), request(NOON_S + 40_000 * DAY_S / 2))
+    enter(history, *habitual(3))
+    assert features(history, move_time(history, NOON_S + 20_000 * DAY_S))
     reasons = []
     for minute in range(STRAYS_MAX + 2):
         with pytest.raises(NoScoreError) as caught:
@@ -246,7 +254,7 @@ def test_what_other_cards_do_at_a_terminal_is_told_and_fades(facts: dict[str, fl
     terminal = {name for name in NAMES if name.startswith("terminal_")} - {"terminal_unknown"}
     now = features(history, request(NOON_S + 3 * DAY_S + 1300, card="card-0", terminal="till-bad"))
     assert {name for name in terminal if now[name] > 0.5} == raised
-    later = features(history, request(NOON_S + 60 * DAY_S, card="card-0", terminal="till-bad"))
+    later = features(history, move_time(history, NOON_S + 60 * DAY_S, card="card-0", terminal="till-bad"))
     assert all(abs(later[name]) < 0.1 for name in terminal)
 
 
@@ -263,7 +271,7 @@ def test_a_terminal_with_many_purchases_is_not_in_a_rush_because_of_that() -> No
 def test_a_terminal_whose_clock_was_wrong_begins_anew() -> None:
     history = fresh()
     busy_terminal(history, amount=1.0)
-    enter(history, request(NOON_S + 20_000 * DAY_S, card="card-x", terminal="till-bad"))
+    enter(history, move_time(history, NOON_S + 20_000 * DAY_S, card="card-x", terminal="till-bad"))
     for number in range(STRAYS_MAX + 8):
         seen = features(
             history,

@@ -2,7 +2,8 @@
 
 Time is the purchases' own (event time). Purchases may come late: up to a day they are judged as of their time and enter
 the history; further back they are not judged and do not enter, until three in a row say that it was the history whose
-time was wrong, which then begins anew. A request that comes twice is judged twice and enters once.
+time was wrong, which then begins anew. One from far ahead of every card's purchases is not judged and does not enter
+until others confirm the time (``now``). A request that comes twice is judged twice and enters once.
 
 Memory is bounded by ``cards_max`` and ``terminals_max`` entries of about half a kilobyte and survives a restart.
 """
@@ -14,9 +15,11 @@ from math import log1p
 import numpy as np
 
 from appliance.core.features import card as cards
+from appliance.core.features import now as nows
 from appliance.core.features import terminal as terminals
-from appliance.core.features.book import Book
+from appliance.core.features.book import Book, digest
 from appliance.core.features.card import Card
+from appliance.core.features.now import Now
 from appliance.core.features.purchase import Purchase, read_purchase
 from appliance.core.features.terminal import LATE_MAX_S, Impression, Terminal
 from appliance.core.model import CardHistoryExtract
@@ -55,6 +58,8 @@ STRAYS_MAX = 3
 """Purchases in a row from far before the newest after which a history begins anew."""
 NO_HISTORY = "no history of this card"
 BACKWARDS = "the purchase lies more than a day before this card's newest"
+AHEAD = "the purchase lies far ahead of the time that other purchases tell"
+_NOW = digest("now")
 
 
 class CardHistory:
@@ -68,14 +73,16 @@ class CardHistory:
         self._history_min = max(extract.history_min, 1)
         self._cards = Book("c", cards.VERSION, cards.LAYOUT, extract.cards_max)
         self._terminals = Book("t", terminals.VERSION, terminals.LAYOUT, extract.terminals_max)
+        self._now = Book("n", nows.VERSION, nows.LAYOUT, 1)
 
     def __call__(self, frame: Frame) -> tuple[Array, ...]:
         """Return float32 ``[21]`` for a purchase and let it enter the history.
 
-        Raises FrameError for a request that is not sound; NoScoreError for a card without a history, and for a
-        purchase from far before the card's newest.
+        Raises FrameError for a request that is not sound; NoScoreError for a card without a history, for a
+        purchase from far before the card's newest, and for one from far ahead of all purchases.
         """
         purchase = read_purchase(frame)
+        self._check_time(purchase)
         card = self._card(purchase)
         terminal = self._terminal(purchase)
         known = card.count >= self._history_min
@@ -88,14 +95,27 @@ class CardHistory:
 
     def changes(self, entries_max: int) -> dict[str, bytes]:
         """Hand out entries that changed, at most ``entries_max``: names of 17 characters, values below 1 kB."""
+        # The time changes with every purchase: of a helping too small for three it has what the others leave.
+        handed = dict(self._now.changes(entries_max // 3))
+        left = entries_max - len(handed)
         # Terminals change less often than cards: first, or they would wait for a moment without cards.
-        books = (self._terminals.changes((entries_max + 1) // 2), self._cards.changes(entries_max))
-        return dict(islice(chain(*books), entries_max))
+        books = (self._terminals.changes((left + 1) // 2), self._cards.changes(left), self._now.changes(1))
+        return handed | dict(islice(chain(*books), left))
 
     def restore(self, entries: Mapping[str, bytes]) -> None:
         """Take entries back. Damaged ones, and those of another version or book, are left out."""
         self._cards.restore(entries)
         self._terminals.restore(entries)
+        self._now.restore(entries)
+
+    def _check_time(self, purchase: Purchase) -> None:
+        """Raise NoScoreError for a purchase from far ahead. The first one ever is believed."""
+        numbers = self._now.read(_NOW)
+        now = Now(purchase.time_s) if numbers is None else Now.of(numbers)
+        believed = now.believes(purchase)
+        self._now.write(_NOW, now.numbers())
+        if not believed:
+            raise NoScoreError(AHEAD)
 
     def _card(self, purchase: Purchase) -> Card:
         """Return the card's history. Raises NoScoreError for a purchase that does not belong to its course of time."""
