@@ -281,7 +281,7 @@ def test_a_worker_that_dies_while_it_is_timed_does_not_lose_what_the_others_meas
 def test_a_worker_that_speaks_no_json_is_told(tmp_path: Path) -> None:
     babbling = candidate(runtime="onnxruntime")
     times = measure([babbling], {"onnxruntime": interpreter(tmp_path, "echo Hello; read order")}, rounds=1)
-    assert times == [Timed(babbling, None, "what the process answered is no JSON")]
+    assert times == [Timed(babbling, None, "what the process answered is no JSON object")]
 
 
 # --- the chart

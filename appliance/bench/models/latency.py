@@ -56,6 +56,7 @@ class Worker:
             text=True,
         )  # fmt: skip
         self._answers: Queue[str] = Queue(maxsize=2)
+        self._ended = ""
         Thread(target=self._listen, name="bench-worker", daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -72,23 +73,26 @@ class Worker:
     def ask(self, **order: object) -> dict[str, Any]:
         """Give an order, wait for its answer. Raises BackendError when it says no, died, or does not answer."""
         assert self._process.stdin is not None, "started with a pipe"
+        if self._ended:
+            raise BackendError(self._ended)
         try:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
-            answer = json.loads(self._answers.get(timeout=ANSWER_TIMEOUT_S) or '{"error": "the process died"}')
+            line = self._answers.get(timeout=ANSWER_TIMEOUT_S)
         except OSError as error:
-            msg = "the process died"
-            raise BackendError(msg) from error
+            raise self._end("the process died") from error
         except Empty as error:
-            self._process.kill()  # a late answer would be taken for that of the next order
             msg = f"no answer within {ANSWER_TIMEOUT_S:g} s"
-            raise BackendError(msg) from error
-        except ValueError as error:
-            msg = "what the process answered is no JSON"
-            raise BackendError(msg) from error
-        if "error" in answer:
-            raise BackendError(answer["error"])
-        return dict(answer)
+            raise self._end(msg) from error
+        if not line:
+            raise self._end("the process died")
+        return _answer(line)
+
+    def _end(self, why: str) -> BackendError:
+        """Ask no more: a pipe may take an order after its reader died, and a late answer would be the wrong one's."""
+        self._ended = why
+        self._process.kill()
+        return BackendError(why)
 
     def _listen(self) -> None:
         """Hand on every line; an empty one at the end."""
@@ -96,6 +100,18 @@ class Worker:
         for line in self._process.stdout:
             self._answers.put(line)
         self._answers.put("")
+
+
+def _answer(line: str) -> dict[str, Any]:
+    """Read one answer. Raises BackendError when it says no, or is none."""
+    try:
+        answer = dict(json.loads(line))
+    except (ValueError, TypeError) as error:
+        msg = "what the process answered is no JSON object"
+        raise BackendError(msg) from error
+    if "error" in answer:
+        raise BackendError(answer["error"])
+    return answer
 
 
 @dataclass(slots=True)
