@@ -28,6 +28,12 @@ ALIKE_MAX = 1e-3
 """Inputs differ from one another by less than this share of the spread of all their values: they are all alike."""
 SPREAD_MIN, SPREAD_MAX = 1e-3, 100.0
 """Of all values together, in standard deviations, where mean and std are known."""
+OVERLAP_MIN = 0.25
+"""Least share that the ranges of calibration and test data have in common, of both together."""
+TAIL = 0.01
+"""Share of values at either end that makes no range: a few may be anything."""
+SATURATED_MAX = 0.01
+"""Share of test values beyond the calibrated range that is still not worth a word."""
 
 
 def load(path: Path, spec: InputSpec) -> NDArray[np.float32]:
@@ -68,6 +74,26 @@ def check(inputs: Sequence[Array] | Array, shape: Sequence[int], spec: InputSpec
     return values
 
 
+def compare(path: Path, inputs: NDArray[np.float32], test: Array) -> tuple[str, ...]:
+    """Hold calibration inputs against the inputs of a test, both normalised; gives what should be known.
+
+    Raises:
+        ForgeError: they share next to no range, so that one of the two was normalised otherwise or not at all.
+    """
+    (low, high), (least, most) = (np.quantile(each, (TAIL, 1 - TAIL)) for each in (inputs, test))
+    together, shared = max(high, most) - min(low, least), min(high, most) - max(low, least)
+    if shared < OVERLAP_MIN * together:
+        msg = (
+            f"{path}: calibration values lie between {low:.4g} and {high:.4g}, those of the test between {least:.4g} "
+            f"and {most:.4g}: normalise both as the network was trained"
+        )
+        raise ForgeError(msg)
+    saturated = float(((test < inputs.min()) | (test > inputs.max())).mean())
+    if saturated <= SATURATED_MAX:
+        return ()
+    return (f"warning: {saturated:.1%} of the test's values lie beyond the calibrated range and saturate",)
+
+
 def _as_floats(inputs: Sequence[Array] | Array, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return finite float32 ``[n, *shape]``."""
     try:
@@ -77,6 +103,9 @@ def _as_floats(inputs: Sequence[Array] | Array, shape: tuple[int, ...]) -> NDArr
         raise ForgeError(msg) from error
     if values.shape[1:] != shape:
         msg = f"calibration inputs have the shape {list(values.shape[1:])}; the network takes {list(shape)}"
+        if len(shape) > 1 and values.shape[1:] == (shape[-1], *shape[:-1]):
+            last = (0, *range(2, values.ndim), 1)
+            msg += f"; channels stand last here: np.transpose(inputs, {last})"
         raise ForgeError(msg)
     if values.dtype.kind != "f":
         hint = "; raw pixels belong in a folder of pictures or a recording" if values.dtype == np.uint8 else ""

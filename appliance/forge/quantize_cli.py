@@ -88,6 +88,7 @@ def quantize_command(
     """
     from appliance.forge import calibration as calibrations  # noqa: PLC0415 - heavy, and --help must be quick
     from appliance.forge.evaluate import agreement, evaluate_model  # noqa: PLC0415 - as above
+    from appliance.forge.report import float_name  # noqa: PLC0415 - as above
     from appliance.forge.steps import command_line, finish, step_of  # noqa: PLC0415 - as above
     from appliance.forge.training import read_examples  # noqa: PLC0415 - as above
 
@@ -96,13 +97,15 @@ def quantize_command(
     numbers = numbers_of(mean, "--mean"), numbers_of(std, "--std")
     spec = _spec(wanted, kind, *numbers, colour=colour, fit=fit, key=key)
     inputs = calibrations.load(calibration, spec)
+    said = () if examples is None else calibrations.compare(calibration, inputs, examples.inputs)
     made = _quantised(network, inputs, wanted, qat, epochs, seed)
     after = agreement(made.int8, made.float32, inputs)
     before = {} if examples is None else evaluate_model(made.float32, examples)
     after |= {} if examples is None else evaluate_model(made.int8, examples)
     file = out or source.with_name(f"{source.stem}.int8.tflite")
-    kept = file.with_name(f"{file.name.removesuffix('.tflite').removesuffix('.int8')}.float32.tflite")
-    notes = (*made.notes, f"float file: {kept.name}, {len(made.float32):,} bytes")
+    kept = file.with_name(float_name(file.name))
+    measured = f"correlation with float: measured on the {len(inputs)} calibration inputs of {calibration.name}"
+    notes = (*made.notes, *said, measured, f"float file: {kept.name}, {len(made.float32):,} bytes")
     step = step_of(
         "quantize", file.name, made.int8, parent=made.float32, before=before, after=after, notes=notes,
         command=command_line(),

@@ -1,5 +1,7 @@
 """Calibration data: what looks like the input is taken, everything else is refused with the reason."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from appliance.adapters.sensors.replay import write_recording
 from appliance.core.types import Array, FrameKind
 from appliance.errors import ForgeError
-from appliance.forge.calibration import check, load
+from appliance.forge.calibration import check, compare, load
 from appliance.forge.samples import SAMPLES_MAX, InputSpec
 
 SIDE = 8
@@ -208,3 +210,36 @@ def test_a_recording_of_another_kind_and_an_archive_without_inputs_are_refused(t
     np.savez(tmp_path / "y.npz", data=frames)
     with pytest.raises(ForgeError, match="no array 'inputs'; it holds data"):
         load(tmp_path / "y.npz", RECORD)
+
+
+@pytest.mark.parametrize("spoilt", [lambda x: x * 127.5 + 127.5, lambda x: x / 255, lambda x: x + 40])
+def test_calibration_of_another_range_than_the_test_is_refused_with_both_ranges(
+    spoilt: Callable[[Array], Array],
+) -> None:
+    test = numbers(200)
+    with pytest.raises(ForgeError, match=r"train.npz: calibration values lie between .* those of the test between"):
+        compare(Path("train.npz"), spoilt(numbers(200)), test)
+
+
+def test_calibration_of_the_tests_range_is_taken_though_a_few_values_are_far_off() -> None:
+    inputs, test = numbers(200), numbers(200)
+    inputs[0, 0] = 1e4
+    assert compare(Path("train.npz"), inputs, test) == ()
+    assert compare(Path("train.npz"), test[::2], test[::2]) == ()
+
+
+def test_test_values_beyond_the_calibrated_range_are_counted_in_a_warning() -> None:
+    inputs = np.linspace(-1, 1, 400, dtype=np.float32).reshape(100, 4)
+    [said] = compare(Path("train.npz"), inputs, np.linspace(-2, 2, 4000).reshape(1000, 4))
+    assert said.startswith("warning: 50.0% of the test's values lie beyond the calibrated range")
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((SIDE, 6, 3), (0, 2, 3, 1)), ((16, 2), (0, 2, 1))])
+def test_channels_that_stand_first_get_the_line_that_moves_them(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    first = RNG.normal(size=(20, shape[-1], *shape[:-1])).astype(np.float32)
+    with pytest.raises(ForgeError, match=re.escape(f"channels stand last here: np.transpose(inputs, {axes})")):
+        check(first, (1, *shape))
+    assert check(np.transpose(first, axes), (1, *shape)).shape == (20, *shape)
+    with pytest.raises(ForgeError) as other:
+        check(first[:, :, 1:], (1, *shape))
+    assert "transpose" not in str(other.value)

@@ -35,7 +35,7 @@ def test_without_data_the_operators_are_judged_and_nothing_is_written(tmp_path: 
         (["--calibration", "data.npz"], "--calibration and --out go together"),
         (["--out", "out"], "--calibration and --out go together"),
         (["--calibration", "data.npz", "--out", "out", "--mean", "a"], "--mean a: numbers"),
-        (["--calibration", "data.npz", "--out", "out"], "network takes"),
+        (["--calibration", "data.npz", "--out", "out"], "np.transpose(inputs, (0, 2, 3, 1))"),
         (["--calibration", "few.npz", "--out", "out"], "3 calibration inputs show no range"),
         (["--calibration", "nothing.npz", "--out", "out"], "nothing.npz cannot be read"),
         (["--outputs", "middle"], "no operator gives middle"),

@@ -56,6 +56,7 @@ def test_the_steps_write_one_report_that_a_person_can_read(folder: Path) -> None
     quantised, pruned, distilled = report.steps
     assert quantised.before["roc_auc"].value - quantised.after["roc_auc"].value < 0.01
     assert quantised.after["correlation with float"].value > 0.99
+    assert "correlation with float: measured on the 1000 calibration inputs of train.npz" in quantised.notes
     assert any("update of the dense one about" in note for note in pruned.notes)
     assert distilled.before["roc_auc"].low > 0.9, "the teacher's own figure"
     assert "roc_auc, labels alone" in distilled.after
@@ -79,6 +80,10 @@ FAULTS = {
     "calibration of another shape": (
         ("quantize", "net.keras", "--calibration", "wide.npz", "--out", "out/net.tflite"),
         "the network takes [12]",
+    ),
+    "calibration of another range than the test": (
+        ("quantize", "net.keras", "--calibration", "raw.npz", "--test", "test.npz", "--out", "out/net.tflite"),
+        "raw.npz: calibration values lie between",
     ),
     "labels missing": (
         ("prune", "net.keras", "--data", "wide.npz", "--out", "out/p.keras"),
@@ -108,6 +113,7 @@ def test_a_fault_is_one_message_exit_code_65_and_leaves_nothing_behind(
     folder: Path, arguments: tuple[str, ...], complaint: str
 ) -> None:
     np.savez(folder / "wide.npz", inputs=np.random.default_rng(0).normal(size=(50, 13)).astype(np.float32))
+    np.savez(folder / "raw.npz", inputs=examples(50, seed=1).inputs * 100 + 500)
     (folder / "broken.keras").write_bytes(b"PK\x03\x04 broken")
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     done = forge(*arguments, cwd=folder)
