@@ -24,14 +24,12 @@ SIZE_BYTES_MAX = 4 << 30
 """Of all arrays of an NPZ together, unpacked."""
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 _PICTURE_DIMENSIONS = 4
-_ENCRYPTED = 1
-"""Bit 0 of a member's flags (PKWARE APPNOTE, 4.4.4)."""
 UNREADABLE = (
     OSError,
     ValueError,
     EOFError,
     KeyError,
-    RuntimeError,  # features of ZIP that zipfile lacks: NotImplementedError
+    RuntimeError,  # encrypted; features of ZIP that zipfile lacks (NotImplementedError)
     OverflowError,
     MemoryError,
     TypeError,  # a header that is no header, and the two below
@@ -113,11 +111,8 @@ def _claimed_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     """Return what numpy would allocate for a member: its header's claim, for sizes in the ZIP bind nobody.
 
     Raises:
-        ValueError: it is encrypted, packed in another way than numpy packs, or no array, or one of pickled objects.
+        ValueError, RuntimeError: it is encrypted, packed in another way than numpy packs, or no array, or one of pickled objects.
     """
-    if member.flag_bits & _ENCRYPTED:
-        msg = f"{member.filename} is encrypted"
-        raise ValueError(msg)
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         msg = f"{member.filename} is packed in a way numpy.savez does not use; write it with numpy.savez_compressed"
         raise ValueError(msg)
