@@ -111,7 +111,8 @@ def _claimed_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     """Return what numpy would allocate for a member: its header's claim, for sizes in the ZIP bind nobody.
 
     Raises:
-        ValueError, RuntimeError: it is encrypted, packed in another way than numpy packs, or no array, or one of pickled objects.
+        ValueError: it is packed in another way than numpy packs, or no array, or one of pickled objects.
+        RuntimeError: it is encrypted.
     """
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         msg = f"{member.filename} is packed in a way numpy.savez does not use; write it with numpy.savez_compressed"
