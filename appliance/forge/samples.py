@@ -29,7 +29,7 @@ UNREADABLE = (
     ValueError,
     EOFError,
     KeyError,
-    RuntimeError,  # encrypted; features of ZIP that zipfile lacks (NotImplementedError)
+    RuntimeError,  # encrypted, or packed in a way that zipfile lacks
     OverflowError,
     MemoryError,
     TypeError,  # a header that is no header, and the two below

@@ -141,18 +141,17 @@ def distill_command(
     network = keras.require_trainable(keras.load(student))
     for part in (known, unseen):
         loss_for(network, part.targets)  # as in prune: told before the training
-    alone = clone(network)
+    pupils = {network: alpha, clone(network): 0.0} if control else {network: alpha}
     with shown() as progress:
-        for each, weight in ((network, alpha), (alone, 0.0)) if control else ((network, alpha),):
+        for each, weight in pupils.items():
             distil(
                 each, known.inputs, known.targets, known.logits, temperature=temperature, alpha=weight, epochs=epochs,
                 batch=batch, learning_rate=learning_rate, seed=seed, progress=progress,
             )  # fmt: skip
-    ours = _int8(network, known)
+    ours, *alone = (_int8(each, known) for each in pupils)
     after = evaluate_model(ours, unseen)
-    if control:
-        labels = evaluate_model(_int8(alone, known), unseen)
-        after |= {f"{name}, labels alone": figure for name, figure in labels.items()}
+    for each in alone:
+        after |= {f"{name}, labels alone": figure for name, figure in evaluate_model(each, unseen).items()}
     before = _of_teacher(teacher, unseen)
     notes = (f"teacher {teacher.name}, temperature {temperature:g}, alpha {alpha:g}, {epochs} epochs, seed {seed}",)
     step = step_of("distill", out.name, ours, before=before, after=after, notes=notes, command=command_line())

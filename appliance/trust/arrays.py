@@ -117,8 +117,7 @@ _BAD_ZIP = (
     zlib.error,
     struct.error,
     EOFError,
-    RuntimeError,  # encrypted
-    NotImplementedError,  # features of zip that zipfile lacks
+    RuntimeError,  # encrypted, or features of zip that zipfile lacks
     ValueError,
     OverflowError,
     OSError,  # a seek before the start

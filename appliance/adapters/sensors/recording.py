@@ -24,8 +24,8 @@ ROWS_MAX = 10_000_000
 """Also the bound of a column that is read whole: 80 MB of times."""
 TEXT_BYTES_MAX = 64
 """Longest word, as bytes of UTF-32: 16 characters."""
-_FOREIGN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
-"""What zipfile and NumPy raise on files that are not what they say."""
+_FOREIGN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
+"""What zipfile and NumPy raise on files that are not what they say; RuntimeError for features that zipfile lacks."""
 
 
 @contextmanager
