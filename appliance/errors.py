@@ -12,6 +12,8 @@
     ├── NoSignalError              the sensor delivers, but this is no signal to judge: decide NO_SIGNAL
     ├── NoScoreError               what the frame is judged against is not there yet: decide NO_SCORE
     ├── BackendError               this backend cannot answer: drop it, serve from the next, probe it later
+    │   └── UnfitError             its software is missing or does not fit: say what to install, spare the hardware
+    ├── RungError                  a rung of the recovery ladder cannot be tried here: go on to the next
     ├── NoBackendError             no backend answered in time: decide NO_RESULT
     ├── OutboxError                an alert could not be stored: count it, health is failed
     ├── MemoryStoreError           what extractors remember cannot be read or written: go on, say so
@@ -64,6 +66,14 @@ class NoScoreError(ApplianceError):
 
 class BackendError(ApplianceError):
     """A backend died, missed its deadline, or failed its golden vectors."""
+
+
+class UnfitError(BackendError):
+    """What drives the hardware is not installed, or does not fit; the message says what to install."""
+
+
+class RungError(ApplianceError):
+    """A rung of the recovery ladder cannot be tried on this device; the message says why and what would allow it."""
 
 
 class NoBackendError(ApplianceError):

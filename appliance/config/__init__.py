@@ -14,6 +14,7 @@ from appliance.config.device import (
     NodeConfig,
     OutboxConfig,
     TlsConfig,
+    TpuConfig,
 )
 from appliance.config.fields import BackendName
 from appliance.config.file import CONFIG_BYTES_MAX, Config, load, parse
@@ -57,6 +58,7 @@ __all__ = [
     "SensorConfig",
     "TilingConfig",
     "TlsConfig",
+    "TpuConfig",
     "TransactionsConfig",
     "ZoneConfig",
     "load",

@@ -91,13 +91,39 @@ class ModelConfig(Section):
 
     folder: FilePath
     """``models/<name>/<version>``."""
-    backends: tuple[BackendName, ...] = Field(default=("cpu",), min_length=1)
-    """In order of preference."""
+    backends: tuple[BackendName, ...] = Field(default=("cpu",), min_length=1, max_length=3)
+    """In order of preference; the last is the twin, which is ready from the first second."""
+    tpu: Identifier | None = None
+    """Key under ``tpus`` of the Edge TPU that serves this model; default: the only one."""
     threads: int = Field(default=1, ge=1, le=16)
     xnnpack: bool = True
-    invoke_deadline_s: float = Field(default=2.0, ge=0.001, le=60.0)
+    invoke_deadline_s: float | None = Field(default=None, ge=0.001, le=60.0)
+    """Longest wait for an answer of the Edge TPU, then the twin answers; default: ten times what all but the slowest
+    hundredth of its answers took, 0.1 to 2 s."""
     probe_interval_s: float = Field(default=30.0, ge=0.1, le=86_400.0)
-    """How long a dropped backend is left alone before it is probed."""
+    """How long a dropped backend is left alone before it is probed; an Edge TPU follows its recovery ladder instead."""
+    return_passes: int = Field(default=3, ge=1, le=100)
+    """How often in a row a backend must give the golden outputs before it serves again."""
+
+
+class TpuConfig(Section):
+    """An Edge TPU."""
+
+    device: str = Field(default="", pattern=r"^(usb|pci)?(:[0-9])?$")
+    """Which one: empty is any, ``usb`` or ``pci`` the first of that bus, ``usb:1`` its second, ``:1`` the second."""
+    performance: Literal["low", "medium", "high", "max"] = "max"
+    """Its clock. Slower is cooler and draws less: try ``high`` where the power supply is weak."""
+    open_deadline_s: float = Field(default=30.0, ge=1.0, le=300.0)
+    """Longest wait for it to open: 2 to 25 s are normal. The twin answers meanwhile."""
+    runtime: Literal["auto", "ai-edge-litert", "tflite-runtime"] = "auto"
+    """Python package that runs the models; ``auto``: the first one installed that works with the library."""
+    library: str = Field(default="libedgetpu.so.1", min_length=1, max_length=256)
+    """The shared library that drives it, from Debian's or Google's libedgetpu1-std."""
+    options: dict[str, str] = Field(default_factory=dict, max_length=16)
+    """Further options of the library, as ``"Usb.AlwaysDfu" = "True"``."""
+    power_cycle: Literal["never", "alone", "always"] = "alone"
+    """Whether a dead one's USB port may be switched off and on (uhubctl). ``alone``: only where that cuts no other
+    device; the ports of a Pi 4 and a Pi 5 are switched together, so there it needs ``always``."""
 
 
 class HealthConfig(Section):

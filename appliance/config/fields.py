@@ -25,5 +25,5 @@ def source_from_folder(source: str, info: ValidationInfo) -> str:
 
 
 FilePath = Annotated[Path, AfterValidator(_from_folder)]
-BackendName = Literal["cpu"]
+BackendName = Literal["tpu", "cpu", "onnx"]
 """Backends that configuration may name; a new backend adds its name here and a line to the registry."""

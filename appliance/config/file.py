@@ -15,6 +15,7 @@ from appliance.config.device import (
     MqttConfig,
     NodeConfig,
     OutboxConfig,
+    TpuConfig,
 )
 from appliance.config.fields import FOLDER, Identifier
 from appliance.config.sensors import CameraConfig, TransactionsConfig
@@ -34,6 +35,7 @@ class Config(Section):
     mqtt: MqttConfig = MqttConfig()
     outbox: OutboxConfig = OutboxConfig()
     memory: MemoryConfig = MemoryConfig()
+    tpus: dict[Identifier, TpuConfig] = Field(default_factory=lambda: {"tpu": TpuConfig()}, min_length=1, max_length=8)
     models: dict[Identifier, ModelConfig] = Field(min_length=1)
     channels: dict[Identifier, ChannelConfig] = Field(min_length=1, max_length=32)
     health: HealthConfig = HealthConfig()
@@ -53,6 +55,28 @@ class Config(Section):
                 )
                 raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _tpus_exist(self) -> Self:
+        for name, model in self.models.items():
+            known = ", ".join(sorted(self.tpus))
+            if model.tpu is not None and model.tpu not in self.tpus:
+                msg = f"models.{name}.tpu names {model.tpu!r}, which is not under tpus (there: {known})"
+                raise ValueError(msg)
+            if "tpu" in model.backends and model.tpu is None and len(self.tpus) > 1:
+                msg = f"models.{name}.tpu is missing: there are several ({known}); name one"
+                raise ValueError(msg)
+            if len(set(model.backends)) < len(model.backends):
+                msg = f"models.{name}.backends names one twice"
+                raise ValueError(msg)
+            if model.backends[-1] == "tpu":
+                msg = f"models.{name}.backends ends with 'tpu'; the last is the twin that must always answer: add 'cpu'"
+                raise ValueError(msg)
+        return self
+
+    def tpu_of(self, model: str) -> str:
+        """Key of the Edge TPU that serves ``model``, a key of ``models``."""
+        return self.models[model].tpu or next(iter(self.tpus))
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
