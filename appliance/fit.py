@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from appliance.config import ChannelConfig, Config, RuleConfig, SamplesConfig
+from appliance.config import BackendName, ChannelConfig, Config, ModelConfig, RuleConfig, SamplesConfig
 from appliance.core.fallback import ABOVE_LIMIT, BELOW_LIMIT
 from appliance.core.model import (
     BeatsExtract,
@@ -18,6 +18,7 @@ from appliance.core.model import (
 from appliance.core.types import FrameKind
 from appliance.core.wire import STATE_KEYS
 from appliance.errors import ConfigError
+from appliance.trust.consistency import EDGETPU_FILE, MODEL_FILE, ONNX_FILE
 
 SENSOR_KINDS = {
     "camera": {FrameKind.IMAGE},
@@ -27,20 +28,43 @@ SENSOR_KINDS = {
     "replay": set(FrameKind),
 }
 """What each sensor delivers."""
+BACKEND_FILES: Mapping[BackendName, tuple[str, str]] = {
+    "tpu": (EDGETPU_FILE, f"appliance forge compile {MODEL_FILE}"),
+    "onnx": (ONNX_FILE, "python models/to_onnx.py FOLDER"),
+}
+"""Backends that open another file than the one every folder has: that file, and the command that makes it."""
 
 
 def check_fit(config: Config, models: Mapping[str, Model], file: str) -> None:
-    """Raise ConfigError naming every place where channel, sensor, model and rules contradict one another.
+    """Raise ConfigError naming every place where channel, sensor, model, backends and rules contradict one another.
 
     ``models`` are by key of the configuration; ``file`` is for the message.
     """
     faults = [
+        f"{file}: models.{name}.{fault}"
+        for name, section in config.models.items()
+        for fault in _backend_faults(section, models[name])
+    ]
+    faults += [
         f"{file}: channels.{name}.{fault}"
         for name, channel in config.channels.items()
         for fault in _channel_faults(channel, models[channel.model])
     ]
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _backend_faults(section: ModelConfig, model: Model) -> Iterator[str]:
+    """A backend must find the file that it opens in the model's folder."""
+    missing = {"tpu": model.tflite_edgetpu is None, "onnx": model.onnx is None}
+    for backend in section.backends:
+        if missing.get(backend, False):
+            needed, command = BACKEND_FILES[backend]
+            yield (
+                f"backends: {backend!r} runs {needed}, and the folder of {model.name} {model.version} has none; "
+                f"`{command}` makes it on a build machine (models/README.md says how it gets there), or remove "
+                f"{backend!r}"
+            )
 
 
 def _channel_faults(channel: ChannelConfig, model: Model) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from appliance.adapters.backends import make_backend
+from appliance.adapters.backends.registry import make_backend
 from appliance.compose.appliance import Appliance, Parts
 from appliance.compose.folders import STATE_DIRECTORY, state_dir
 from appliance.compose.wiring import Wiring, read_models

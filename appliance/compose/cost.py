@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from appliance.adapters.backends import make_backend
 from appliance.adapters.backends.cpu import load_runtime
+from appliance.adapters.backends.registry import make_backend
 from appliance.config import ModelConfig
 from appliance.core.facts import Limits
 from appliance.core.model import Model

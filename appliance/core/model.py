@@ -191,6 +191,10 @@ class Model:
     tflite: bytes
     sha256: str
     """Of ``tflite``, in hexadecimal."""
+    tflite_edgetpu: bytes | None = None
+    """The same network compiled for the Edge TPU (``model_edgetpu.tflite``); runs there and nowhere else."""
+    onnx: bytes | None = None
+    """The same network as ONNX (``model.onnx``), for ONNX Runtime."""
     extract: Extract | None = None
     """How a frame becomes the numbers that ``preprocess`` normalises; None where it is those numbers."""
     facts: Facts = field(default_factory=Facts)

@@ -26,6 +26,7 @@ from appliance.forge.report import REPORT_FILE, Estimate, Report, Step
 from appliance.trust.consistency import LABELS_FILE, MODEL_FILE
 from appliance.trust.description import Description
 from appliance.trust.model import DESCRIPTION_FILE, parse_description, verify
+from appliance.trust.networks import networks_of
 
 __all__ = ["PackageSpec", "package"]
 
@@ -74,6 +75,7 @@ def package(
     if spec.labels:
         files[LABELS_FILE] = ("\n".join(spec.labels) + "\n").encode()
     # Once without goldens: what is wrong with the spec is told before anything long is begun.
+    _check_networks(files)
     _parsed(_description(spec, edge, roles, files, spec.tolerance_lsb or dict.fromkeys(roles, 0), Goldens.none()))
     goldens = make(spec.tflite, inputs, further, roles, second_runtime)
     files[GOLDEN_FILE] = goldens.npz()
@@ -149,6 +151,15 @@ def _parsed(toml: bytes) -> Description:
         return parse_description(toml)
     except ModelError as error:
         msg = f"the appliance would not accept this description:\n{error}"
+        raise ForgeError(msg) from error
+
+
+def _check_networks(files: Mapping[str, bytes]) -> None:
+    """Hold the files of the backends against the device's rules. Raises ForgeError."""
+    try:
+        networks_of(files)
+    except ModelError as error:
+        msg = f"the appliance would not accept this folder: {error}"
         raise ForgeError(msg) from error
 
 

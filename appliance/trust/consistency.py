@@ -13,6 +13,10 @@ from appliance.trust.description import Description
 from appliance.trust.extract import extract_of
 
 MODEL_FILE = "model.tflite"
+EDGETPU_FILE = "model_edgetpu.tflite"
+"""Optional: the same network, compiled for the Edge TPU."""
+ONNX_FILE = "model.onnx"
+"""Optional: the same network, for ONNX Runtime."""
 LABELS_FILE = "labels.txt"
 COLOURS = 3
 

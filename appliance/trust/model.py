@@ -43,6 +43,7 @@ from appliance.trust.description import (
     WindowSection,
 )
 from appliance.trust.extract import extract_of
+from appliance.trust.networks import networks_of
 
 DESCRIPTION_FILE = "model.toml"
 DESCRIPTION_BYTES_MAX = 256 * 1024
@@ -56,8 +57,6 @@ GOLDEN_BYTES_MAX = 64 * 1024 * 1024
 """Largest sum of all golden tensors, unpacked."""
 LABELS_MAX = 10_000
 LABEL_CHARACTERS_MAX = 64
-_IDENTIFIER = slice(4, 8)
-_TFL3 = b"TFL3"  # file identifier of tensorflow/compiler/mlir/lite/schema/schema.fbs
 
 
 def parse_description(raw: bytes, file: str = DESCRIPTION_FILE) -> Description:
@@ -105,16 +104,14 @@ def verify(description: Description, files: Mapping[str, bytes]) -> Model:
         files: content by path, as in ``description.files``; what is not listed there is not looked at.
 
     Returns:
-        A model whose ``tflite`` is the very ``bytes`` object that was verified.
+        A model whose ``tflite``, ``tflite_edgetpu`` and ``onnx`` are the very ``bytes`` objects that were verified;
+        the latter two are None where the description does not list their file.
 
     Raises:
         ModelError: a file is missing, too large, has another digest, or is not what the description says of it.
     """
     _check_digests(description, files)
-    tflite = files[MODEL_FILE]
-    if tflite[_IDENTIFIER] != _TFL3:
-        msg = f"{MODEL_FILE}: not a TFLite flatbuffer (no identifier TFL3)"
-        raise ModelError(msg)
+    networks = networks_of({path: files[path] for path in description.files})
     labels = _labels(description, files)
     return Model(
         name=description.name,
@@ -129,8 +126,10 @@ def verify(description: Description, files: Mapping[str, bytes]) -> Model:
         decode=_decode(description, files, labels),
         labels=labels,
         golden=_golden(description, files[description.golden.file]),
-        tflite=tflite,
+        tflite=networks.tflite,
         sha256=description.files[MODEL_FILE],
+        tflite_edgetpu=networks.edgetpu,
+        onnx=networks.onnx,
         extract=extract_of(description.extract) if description.extract else None,
         facts=_facts(description),
     )

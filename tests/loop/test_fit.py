@@ -1,16 +1,20 @@
 """Sensor, model and rules that contradict one another are refused before anything runs, each by its key."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from appliance import config as configuration
 from appliance.adapters.model_folder import read_model
 from appliance.adapters.sensors import SENSORS
+from appliance.config import BackendName
+from appliance.core.model import Model
 from appliance.core.wire import STATE_KEYS
 from appliance.errors import ConfigError
-from appliance.fit import SENSOR_KINDS, check_fit
+from appliance.fit import BACKEND_FILES, SENSOR_KINDS, check_fit
 from tests.model_folders import CARD, PERSON, TINY, VIBRATION
 
 MODELS = {folder.parent.name: read_model(folder) for folder in (PERSON, CARD, VIBRATION, TINY)}
@@ -211,3 +215,65 @@ def test_a_fallback_on_something_the_request_has_not_is_refused(model: str, sens
 def test_a_rule_named_like_an_outcome_of_the_fallback_is_refused(name: str) -> None:
     [fault] = faults(("card-example", TRANSACTIONS, RULES["card-example"] | {"name": name}))
     assert "is a fixed word of the state topic" in fault
+
+
+FIELDS = {"tpu": "tflite_edgetpu", "onnx": "onnx"}
+"""Backend to the field of a model that holds its file."""
+
+
+def backend_faults(backends: list[str], models: Mapping[str, Model]) -> list[str]:
+    """What is wrong with the backends of a model that one channel uses, and of a spare one that none does."""
+    section = {"folder": "x", "backends": backends}
+    channel = {"model": "tiny-uint8", "sensor": CAMERA, "rules": [RULES["tiny-uint8"]]}
+    tree: dict[str, Any] = {"models": {"tiny-uint8": section, "spare": section}, "channels": {"gate": channel}}
+    config = configuration.parse(tree, text="", file=Path("a.toml"))
+    try:
+        check_fit(config, models, "a.toml")
+    except ConfigError as error:
+        return str(error).splitlines()
+    return []
+
+
+TINY_MODELS = {"tiny-uint8": MODELS["tiny-uint8"], "spare": MODELS["tiny-uint8"]}
+
+
+@pytest.mark.parametrize(
+    ("backend", "told"),
+    [
+        (
+            "tpu",
+            "'tpu' runs model_edgetpu.tflite, and the folder of tiny-uint8 1.0.0 has none; `appliance forge compile ",
+        ),
+        ("onnx", "'onnx' runs model.onnx, and the folder of tiny-uint8 1.0.0 has none; `python models/to_onnx.py "),
+    ],
+)
+def test_a_backend_whose_file_the_folder_has_not_is_refused_with_the_command_that_makes_it(
+    backend: str, told: str
+) -> None:
+    used, spare = backend_faults([backend, "cpu"], TINY_MODELS)
+    assert used.startswith(f"a.toml: models.tiny-uint8.backends: {told}")
+    assert used.endswith(f"or remove {backend!r}")
+    assert spare == used.replace("models.tiny-uint8.", "models.spare.")
+
+
+def test_each_missing_file_is_told_by_itself() -> None:
+    told = backend_faults(
+        ["tpu", "onnx", "cpu"], {**TINY_MODELS, "spare": with_file(with_file(MODELS["tiny-uint8"], "tpu"), "onnx")}
+    )
+    assert [line.split(" runs ")[0] for line in told] == [
+        f"a.toml: models.tiny-uint8.backends: {backend!r}" for backend in ("tpu", "onnx")
+    ]
+
+
+@pytest.mark.parametrize("backend", ["tpu", "onnx"])
+def test_a_backend_whose_file_is_there_fits(backend: str) -> None:
+    models = {name: with_file(model, backend) for name, model in TINY_MODELS.items()}
+    assert backend_faults([backend, "cpu"], models) == []
+
+
+def with_file(model: Model, backend: str) -> Model:
+    return replace(model, **{FIELDS[backend]: b"a file"})  # type: ignore[arg-type]  # a field of bytes
+
+
+def test_every_backend_that_needs_a_file_of_its_own_is_looked_at() -> None:
+    assert BACKEND_FILES.keys() == FIELDS.keys() == set(get_args(BackendName)) - {"cpu"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.adapters.backends import make_backend
+from appliance.adapters.backends.registry import make_backend
 from appliance.adapters.clock import SystemClock
 from appliance.compose import Parts
 from appliance.config import BackendName, ModelConfig
