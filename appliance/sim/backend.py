@@ -5,15 +5,13 @@ from collections.abc import Iterable
 from enum import StrEnum
 from threading import Event
 
-import numpy as np
-
 from appliance.core.model import Model
 from appliance.core.types import Array, Outputs
 from appliance.errors import BackendError
 from appliance.ports import Backend, Clock
+from appliance.sim.lies import LIE_STEPS, lie
 
-LIE_STEPS = 128
-"""How far a lie is off in an integer tensor: half the range, in every element."""
+__all__ = ["LIE_STEPS", "Act", "ScriptedBackend"]
 
 
 class Act(StrEnum):
@@ -108,7 +106,7 @@ class ScriptedBackend:
         if act is Act.SLOW:
             self._wait(self._slow_s)
         outputs = self._inner.invoke(tensor, deadline_s)
-        return {role: _wrong(values) for role, values in outputs.items()} if act is Act.LIE else outputs
+        return {role: lie(values) for role, values in outputs.items()} if act is Act.LIE else outputs
 
     def close(self) -> None:
         """Let the inner backend go. Idempotent."""
@@ -118,10 +116,3 @@ class ScriptedBackend:
     def _wait(self, seconds: float) -> None:
         if seconds > 0.0:
             self._clock.wait(Event(), seconds)
-
-
-def _wrong(values: Array) -> Array:
-    """Give numbers that no tolerance allows."""
-    if values.dtype.kind == "f":
-        return np.asarray(-values - 1, dtype=values.dtype)
-    return np.asarray(values.astype(np.int16) ^ LIE_STEPS).astype(values.dtype)
