@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from appliance.adapters.backends import make_backend
+from appliance.adapters.backends.registry import make_backend
 from appliance.adapters.metrics import PrometheusMeter
 from appliance.adapters.sensors import make_sensor
+from appliance.compose.tpus import MakeTpu, make_tpu
 from appliance.config import BackendName, ModelConfig, SensorConfig
 from appliance.core import wire
 from appliance.loop import Channel
@@ -22,6 +23,8 @@ class Parts:
 
     make_sensor: Callable[[SensorConfig, SensorContext], Sensor] = make_sensor
     make_backend: Callable[[BackendName, ModelConfig], Backend] = make_backend
+    """Makes every backend but the Edge TPU's."""
+    make_tpu: MakeTpu = make_tpu
     clock: Clock | None = None
     service: ServiceManager | None = None
 

@@ -8,6 +8,7 @@ from threading import Event
 
 from appliance import __version__
 from appliance.adapters.clock import SystemClock
+from appliance.adapters.edgetpu import EdgeTpu
 from appliance.adapters.identity import hardware, node_id
 from appliance.adapters.memory import SqliteMemory
 from appliance.adapters.metrics import PrometheusMeter
@@ -18,7 +19,9 @@ from appliance.board import Board
 from appliance.commands import Commands
 from appliance.compose.appliance import Appliance, Parts
 from appliance.compose.folders import memory_folder, state_dir
-from appliance.config import ChannelConfig, Config, OutboxConfig
+from appliance.compose.routes import routed
+from appliance.compose.tpus import make_tpus
+from appliance.config import BackendName, ChannelConfig, Config, OutboxConfig
 from appliance.core import wire
 from appliance.core.attribution import explainable
 from appliance.core.backoff import Backoff
@@ -36,7 +39,7 @@ from appliance.keeper import Keeper, Remembering
 from appliance.log import FaultLog, get
 from appliance.loop import Channel, Edges, Limits
 from appliance.outbox import Outbox, UnavailableError
-from appliance.ports import Clock, Responder, Sensor, SensorContext
+from appliance.ports import Backend, Clock, Responder, Sensor, SensorContext
 from appliance.publisher import Publisher
 from appliance.reasons import Reasons
 from appliance.sensing import Sensing
@@ -63,6 +66,7 @@ class Wiring:
             for name, channel in config.channels.items()
             if (extract := models[channel.model].extract) is not None
         }
+        self._tpus: dict[str, EdgeTpu] = {}
         self._identity = _identity(config, self._folder, self._clock)
         self._link = PahoLink(
             config.mqtt,
@@ -73,6 +77,8 @@ class Wiring:
 
     def appliance(self) -> Appliance:
         """Prove the models, open the outbox, wire everything."""
+        self._config = routed(self._config, self._models, self._folder)
+        self._tpus = make_tpus(self._config, self._parts.make_tpu, self._clock, self._meter, self._folder)
         inferences = {key: self._inference(key, model) for key, model in self._models.items()}
         outbox = self._outbox()
         keeper = self._keeper()
@@ -84,6 +90,7 @@ class Wiring:
         crew = Crew(
             channels=channels,
             inferences=tuple(inferences.values()),
+            tpus=tuple(self._tpus.values()),
             publisher=self._publisher(outbox),
             outbox=outbox,
             board=self._board,
@@ -180,7 +187,7 @@ class Wiring:
     def _inference(self, key: str, model: Model) -> Inference:
         """Open and prove a model on its backends."""
         settings = self._config.models[key]
-        backends = [self._parts.make_backend(name, settings) for name in settings.backends]
+        backends = [self._backend(key, name) for name in settings.backends]
         inference = Inference(
             model,
             backends,
@@ -188,9 +195,16 @@ class Wiring:
             self._meter,
             deadline_s=settings.invoke_deadline_s,
             probe_interval_s=settings.probe_interval_s,
+            return_passes=settings.return_passes,
         )
         inference.open()
         return inference
+
+    def _backend(self, key: str, name: BackendName) -> Backend:
+        """Make a backend of a model, or the model's share of its Edge TPU."""
+        if name == "tpu":
+            return self._tpus[self._config.tpu_of(key)].backend()
+        return self._parts.make_backend(name, self._config.models[key])
 
     def _outbox(self) -> Outbox:
         """Open the outbox; adding to it wakes the publisher.
@@ -231,7 +245,7 @@ class Wiring:
             self._meter,
             mqtt,
             sync_interval_s=self._config.outbox.sync_interval_s,
-            announce=lambda: [discovery(identity, cards)] if mqtt.discovery else [],
+            announce=lambda: [discovery(identity, cards, tpu=bool(self._tpus))] if mqtt.discovery else [],
             on_command=commands.obey,
             birth_topic=identity.birth_topic if mqtt.discovery else None,
             command_topics=(commands.topic,),

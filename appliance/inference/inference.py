@@ -5,34 +5,16 @@ not the 2 to 25 s that opening one takes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from threading import Lock
 
+from appliance.core.deadline import DEADLINE_CEILING_S, InvokeDeadline
 from appliance.core.model import Model
 from appliance.core.types import Array, InferenceResult, Outputs
 from appliance.errors import BackendError, ModelError, NoBackendError
-from appliance.inference.proof import Refusal, make_ready
+from appliance.inference.proof import Reference, Refusal, make_ready
+from appliance.inference.seat import Seat
 from appliance.inference.tally import NOBODY, Tally
 from appliance.ports import Backend, Clock, Meter
-
-
-@dataclass(slots=True)
-class _Seat:
-    """A backend's place in the order."""
-
-    backend: Backend
-    serving: bool = False
-    """Open, proven, and not dropped."""
-    contradicted: bool = False
-    """The model's file does not suit this backend and never will: not probed."""
-    to_close: bool = False
-    """Dropped, and its hardware not let go yet."""
-    probing: bool = False
-    """In the hands of ``probe``."""
-    due_s: float = 0.0
-    """When it may be probed."""
-    reason: str = ""
-    """Why it does not serve."""
 
 
 class Inference:
@@ -50,8 +32,9 @@ class Inference:
         clock: Clock,
         meter: Meter,
         *,
-        deadline_s: float,
+        deadline_s: float | None,
         probe_interval_s: float,
+        return_passes: int = 1,
     ) -> None:
         """Arrange the backends; nothing is opened yet.
 
@@ -60,15 +43,23 @@ class Inference:
             backends: in order of preference, one or more; the last is the twin.
             clock: measures.
             meter: gets the measurements.
-            deadline_s: for one backend to answer, and for a channel to wait for its turn.
-            probe_interval_s: how long a dropped backend is left alone.
+            deadline_s: for one backend to answer; None: from what each was measured to need.
+            probe_interval_s: how long a dropped backend is left alone, unless it knows better (``ports.Recovering``).
+            return_passes: how often in a row a backend must give the golden outputs before it comes into service
+                beside one that serves.
         """
         assert backends, "a model needs a backend"
         self.model = model
-        self._seats = tuple(_Seat(each, reason=f"{each.name}: not opened yet") for each in backends)
+        self._seats = tuple(
+            Seat(each, InvokeDeadline(fixed_s=deadline_s), reason=f"{each.name}: not opened yet") for each in backends
+        )
         self._clock = clock
-        self._deadline_s = deadline_s
+        self._turn_s = DEADLINE_CEILING_S if deadline_s is None else deadline_s
+        """How long a channel waits for its turn."""
         self._probe_interval_s = probe_interval_s
+        self._return_passes = return_passes
+        self._reference: Reference | None = None
+        """What the twin gives for the golden vectors on this device."""
         self._turn = Lock()
         self._state = Lock()
         self._probing = Lock()
@@ -85,6 +76,12 @@ class Inference:
         """True when another than the first of the order answers, or none."""
         return not self._seats[0].serving
 
+    @property
+    def why_degraded(self) -> str:
+        """Why the first of the order does not answer; empty while it does."""
+        first = self._seats[0]
+        return "" if first.serving else first.reason
+
     def open(self) -> None:
         """Open and prove the twin, or failing that the next before it. ``probe`` then opens the others.
 
@@ -95,11 +92,13 @@ class Inference:
         self._ended = False
         refusals = []
         for seat in reversed(self._seats):
-            refusal = make_ready(seat.backend, self.model)
-            if refusal is None:
+            made = make_ready(seat.backend, self.model)
+            if not isinstance(made, Refusal):
+                self._reference = made
                 self._admit(seat, first=True)
                 return
-            refusals.append(refusal)
+            seat.reason = made.reason
+            refusals.append(made)
         self._gauge()
         told = f"{self.model.name} {self.model.version}: " + "; ".join(refusal.reason for refusal in refusals)
         raise ModelError(told) if all(refusal.kind == "golden" for refusal in refusals) else NoBackendError(told)
@@ -107,15 +106,15 @@ class Inference:
     def infer(self, tensor: Array) -> InferenceResult:
         """Run the model on ``tensor``; a backend that fails is dropped and the next one answers.
 
-        Returns within ``deadline_s`` for the turn and ``deadline_s`` for each backend that serves.
+        Returns within the bound of the turn and the deadline of each backend that serves.
 
         Raises:
             NoBackendError: none answered, or other channels kept the model busy.
         """
         asked_s = self._clock.monotonic_s()
-        if not self._turn.acquire(timeout=self._deadline_s):
+        if not self._turn.acquire(timeout=self._turn_s):
             self._tally.unanswered(NOBODY, outcome="busy")
-            msg = f"{self.model.name}: busy; no turn within {self._deadline_s:g} s"
+            msg = f"{self.model.name}: busy; no turn within {self._turn_s:g} s"
             raise NoBackendError(msg)
         self._tally.waited(self._clock.monotonic_s() - asked_s)
         try:
@@ -124,7 +123,9 @@ class Inference:
             self._turn.release()
 
     def probe(self) -> None:
-        """Let dropped backends go, and open and prove those whose interval is over (all, while none serves).
+        """Drop backends that know themselves lost, let dropped ones go, open and prove those that are due.
+
+        While none serves, all are due.
 
         May take as long as opening hardware takes: for a supervising thread, not for the loop. A second call while
         one is under way returns at once.
@@ -132,6 +133,9 @@ class Inference:
         if not self._probing.acquire(blocking=False):
             return
         try:
+            for seat in self._seats:
+                if seat.serving and (reason := seat.lost()):
+                    self._drop(seat, reason, "error")
             for seat in self._out_of_service():
                 self._try_again(seat)
         finally:
@@ -148,7 +152,7 @@ class Inference:
                 seat.serving = False
             idle = [seat for seat in self._seats if not seat.probing]
         self._gauge()
-        if not self._turn.acquire(timeout=self._deadline_s * (1 + len(self._seats))):
+        if not self._turn.acquire(timeout=self._turn_s * (1 + len(self._seats))):
             self._tally.left_open()
             return
         try:
@@ -170,19 +174,22 @@ class Inference:
         msg = f"{self.model.name}: no backend answers ({told})"
         raise NoBackendError(msg)
 
-    def _ask(self, seat: _Seat, tensor: Array) -> Outputs | None:
+    def _ask(self, seat: Seat, tensor: Array) -> Outputs | None:
         """Invoke one backend; None when it was lost."""
-        started_s = self._clock.monotonic_s()
+        started_s, deadline_s = self._clock.monotonic_s(), seat.deadline.deadline_s
         try:
-            outputs = seat.backend.invoke(tensor, self._deadline_s)
+            outputs = seat.backend.invoke(tensor, deadline_s)
         except BackendError as error:
             self._tally.unanswered(seat.backend.name, outcome="error")
-            self._drop(seat, str(error), self._clock.monotonic_s() - started_s)
+            late = self._clock.monotonic_s() - started_s >= deadline_s
+            self._drop(seat, str(error), "deadline" if late else "error")
             return None
-        self._tally.answered(seat.backend.name, self._clock.monotonic_s() - started_s)
+        took_s = self._clock.monotonic_s() - started_s
+        seat.deadline.observe(took_s)
+        self._tally.answered(seat.backend.name, took_s)
         return outputs
 
-    def _drop(self, seat: _Seat, reason: str, took_s: float) -> None:
+    def _drop(self, seat: Seat, reason: str, label: str) -> None:
         """Take a backend out of service. Its hardware is let go by ``probe``: that may take long."""
         with self._state:
             seat.serving = False
@@ -190,10 +197,10 @@ class Inference:
             seat.reason = reason
             seat.due_s = self._clock.monotonic_s() + self._probe_interval_s
             after = self.active
-        self._switched(seat.backend.name, after, "deadline" if took_s >= self._deadline_s else "error")
+        self._switched(seat.backend.name, after, label)
         self._tally.failed(seat.backend.name, reason, after)
 
-    def _out_of_service(self) -> list[_Seat]:
+    def _out_of_service(self) -> list[Seat]:
         """Name the seats that ``probe`` has to look at; the twin, which opens fastest, first when none serves."""
         with self._state:
             if self._ended:
@@ -201,38 +208,49 @@ class Inference:
             out = [seat for seat in self._seats if not seat.serving and not seat.contradicted]
             return out if len(out) < len(self._seats) else out[::-1]
 
-    def _try_again(self, seat: _Seat) -> None:
+    def _try_again(self, seat: Seat) -> None:
         """Let a dropped backend go; when it is due, bring it back into service."""
         with self._state:
-            if self._ended:
-                return
-            due = self._clock.monotonic_s() >= seat.due_s or not any(other.serving for other in self._seats)
-            if not due and not seat.to_close:
+            blind = not any(other.serving for other in self._seats)
+        due = blind or seat.due(self._clock.monotonic_s())
+        with self._state:
+            if self._ended or (not due and not seat.to_close):
                 return
             seat.probing = True
         try:
             if seat.to_close:
                 seat.backend.close()
                 seat.to_close = False
-            refusal = self._retry(seat) if due else None
-            if due and refusal is None:
+            if due and self._retry(seat):
                 self._admit(seat)
         finally:
             seat.probing = False
 
-    def _retry(self, seat: _Seat) -> Refusal | None:
+    def _retry(self, seat: Seat) -> bool:
         """Open and prove; note why not. A file that does not suit one backend must not end a device that works."""
+        twin = seat is self._seats[-1]
         try:
-            refusal = make_ready(seat.backend, self.model)
+            made = make_ready(
+                seat.backend,
+                self.model,
+                None if twin else self._reference,
+                passes=1 if twin else self._return_passes,
+            )
         except ModelError as error:
-            refusal, seat.contradicted = Refusal(str(error), "open"), True
-        if refusal is not None:
-            seat.reason = refusal.reason
-            seat.due_s = self._clock.monotonic_s() + self._probe_interval_s
-            self._tally.failed(seat.backend.name, seat.reason, self.active)
-        return refusal
+            made, seat.contradicted = Refusal(str(error), "open"), True
+        if not isinstance(made, Refusal):
+            if twin:
+                self._reference = made
+            seat.proven()
+            return True
+        if made.kind == "golden":
+            seat.refused(made.reason)
+        seat.reason = made.reason
+        seat.due_s = self._clock.monotonic_s() + self._probe_interval_s
+        self._tally.failed(seat.backend.name, seat.reason, self.active)
+        return False
 
-    def _admit(self, seat: _Seat, *, first: bool = False) -> None:
+    def _admit(self, seat: Seat, *, first: bool = False) -> None:
         """Put a proven backend into service, from the next frame on."""
         with self._state:
             before = self.active

@@ -58,7 +58,7 @@ class TestOpening:
         assert bench.serve() == ("cpu", True)
         assert bench.active("tpu") == 0.0
         assert bench.failovers("cpu", "tpu", "recovered") == 0.0
-        assert "tpu: not the golden outputs of tiny-uint8 1.0.0: scores is" in caplog.text
+        assert "tpu: not the twin's outputs of tiny-uint8 1.0.0: scores is" in caplog.text
         with pytest.raises(BackendError):  # let go: another process may have it
             bench.tpu.invoke(TENSOR, DEADLINE_S)
         bench.inference.close()

@@ -1,0 +1,281 @@
+"""One Edge TPU: implements ``ports.Accelerator``, and makes the backends of the models that it serves.
+
+Opening, proving and healing happen on the probing thread; the loops' threads only invoke, and report what failed. A
+loop never waits for anything but the answer to its own frame.
+"""
+
+import random
+from collections.abc import Callable
+from threading import Lock
+
+from appliance.adapters.backends.exchange import Signature
+from appliance.adapters.backends.worker import Worker
+from appliance.adapters.edgetpu.backend import EdgeTpuBackend, Place
+from appliance.adapters.edgetpu.climb import Climb
+from appliance.adapters.edgetpu.crew import Crew
+from appliance.adapters.edgetpu.pairing import CRASHES, Pairing
+from appliance.adapters.edgetpu.residents import Residents, key_of
+from appliance.adapters.edgetpu.watch import Watch
+from appliance.adapters.ladder_file import LadderFile
+from appliance.config import TpuConfig
+from appliance.core.accelerator import TpuHealth
+from appliance.core.model import Model
+from appliance.core.recovery import Event
+from appliance.core.types import Array, Outputs
+from appliance.errors import BackendError, ModelError, UnfitError
+from appliance.ports import Clock, Meter, TpuBus
+from appliance.trust.consistency import EDGETPU_FILE
+
+ENGINE = "appliance.adapters.backends.edgetpu_engine:EdgeTpuEngine"
+START_DEADLINE_S = 20.0
+"""For a worker to load its libraries; half a second on x86-64, several on a Pi with a slow card."""
+LATE_GRACE_S = 1.0
+"""How much longer an overdue answer is waited for, by the probing thread, before its worker is given up."""
+OPENING_WAIT_S = 60.0
+"""How long a model waits for another one that is being opened on the same Edge TPU."""
+
+
+class EdgeTpu:
+    """One worker, its recovery, and the models on it. ``invoke`` is for any thread, the rest for the probing one."""
+
+    def __init__(
+        self,
+        name: str,
+        config: TpuConfig,
+        *,
+        bus: TpuBus,
+        clock: Clock,
+        meter: Meter,
+        kept: LadderFile | None = None,
+        engine: str = ENGINE,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            name: its key under ``tpus``.
+            config: its section.
+            bus: where it is plugged in.
+            clock: measures waits.
+            meter: counts.
+            kept: what of the recovery survives a reboot; None keeps nothing.
+            engine: what the worker runs models with, as ``module:Class``.
+            jitter: random numbers in [0, 1).
+        """
+        self.name = name
+        self._config, self._bus, self._clock, self._engine = config, bus, clock, engine
+        self._climb = Climb(name, config.device, bus=bus, clock=clock, meter=meter, kept=kept, jitter=jitter)
+        self._crew = Crew(name, meter, lambda: self._hire(self._pairing.runtime))
+        self._watch = Watch(config.performance, bus, clock)
+        self._pairing = Pairing(config.runtime, self._hire, self._crew.bury)
+        self._opening = Lock()
+        self._residents = Residents(clock)
+        self._lost: str = ""
+        """Why the serving worker was dismissed, until the probing thread has heard of it."""
+        self._retiring = ""
+        """Why the serving worker is to be replaced in order; it is asked no more."""
+
+    def backend(self) -> EdgeTpuBackend:
+        """Make the backend of one model."""
+        return EdgeTpuBackend(self)
+
+    def open(self, model: Model) -> Place:
+        """Bring ``model`` onto the Edge TPU, healing it first where it is due.
+
+        Raises:
+            ModelError: there is no compiled file, or it contradicts its description.
+            BackendError: it cannot serve now.
+        """
+        if model.tflite_edgetpu is None:
+            name = f"{model.name} {model.version}"
+            msg = f"{name}: no {EDGETPU_FILE} in its folder; `appliance forge compile` makes it"
+            raise ModelError(msg)
+        if not self._opening.acquire(timeout=OPENING_WAIT_S):
+            msg = f"{self.name}: another model is being opened"
+            raise BackendError(msg)
+        try:
+            worker = self._serving() or self._revived()
+            return self._loaded(worker, model)
+        finally:
+            self._opening.release()
+
+    def invoke(self, place: Place, tensor: Array, deadline_s: float) -> Outputs:
+        """Run a model on ``tensor`` within ``deadline_s``. Raises BackendError."""
+        if self._retiring:
+            raise BackendError(self._retiring)
+        begun_s = self._clock.monotonic_s()
+        try:
+            outputs = place.worker.invoke(place.number, tensor, deadline_s)
+        except BackendError as error:
+            if not place.worker.alive:
+                self._dismiss(place.worker, str(error))
+            raise
+        self._watch.invoked(place.model, self._clock.monotonic_s() - begun_s)
+        return outputs
+
+    def due(self, model: str) -> bool:
+        """Whether it is worth a try to open ``model`` here now."""
+        ready = self._crew.serving is not None or self._climb.ladder.serves or self._climb.due
+        return ready and self._residents.may_try(model)
+
+    def lost(self, place: Place) -> str:
+        """Why a model is here no more; empty while it is."""
+        if place.worker is not self._crew.serving:
+            return self._lost or self._climb.reason or f"{self.name}: its worker has ended"
+        return self._retiring
+
+    def proven(self, model: str) -> None:
+        """Hear that a model gave the numbers it must give."""
+        self._residents.admit(model)
+        self._climb.returned()
+
+    def refused(self, model: str, reason: str) -> None:
+        """Hear that a model gave other numbers: the hardware answers, but not for this one."""
+        self._residents.refuse(model, reason)
+        self._climb.returned()
+
+    def tend(self) -> None:
+        """Look after it; see ``ports.Accelerator``."""
+        if not self._opening.acquire(blocking=False):
+            return
+        try:
+            self._crew.tend()
+            self._look()
+            self._hear_of_loss()
+            self._climb.steady()
+            self._climb.arrived()
+        finally:
+            self._opening.release()
+
+    def health(self) -> TpuHealth:
+        """Say how it is."""
+        ladder, watch = self._climb.ladder, self._watch
+        return TpuHealth(
+            name=self.name,
+            state=ladder.state,
+            device=watch.device,
+            performance=watch.performance,
+            cooling=watch.cooling,
+            temperature_c=watch.temperature_c,
+            resets_1h=watch.resets_1h,
+            aborts_1h=watch.aborts_1h,
+            reason=self._climb.reason,
+            refused=self._residents.refusals,
+        )
+
+    def close(self) -> None:
+        """End its worker. Idempotent."""
+        self._crew.retire()
+        self._bus.close()
+
+    def _hire(self, runtime: str) -> Worker:
+        """Start a worker's process. Raises BackendError."""
+        own = {
+            "library": self._config.library,
+            "runtime": runtime,
+            "device": self._config.device,
+            "Performance": self._watch.performance.capitalize(),
+        }
+        return Worker(self._engine, own | self._config.options, name=self.name)
+
+    def _serving(self) -> Worker | None:
+        """Return the serving worker if it can be used, after an overdue answer has come."""
+        worker = self._crew.serving
+        if worker is not None and self._retiring:
+            self._crew.retire()
+            self._retiring, worker = "", None
+        if worker is None:
+            self._hear_of_loss()
+            return None
+        took_s = worker.settle(LATE_GRACE_S)
+        if took_s is None or not worker.alive:
+            self._dismiss(worker, f"{self.name}: {'hangs' if worker.alive else 'died'}")
+        elif self._watch.late(took_s):
+            self._dismiss(worker, f"{self.name}: too slow, again and again")
+        else:
+            return worker
+        self._hear_of_loss()
+        return None
+
+    def _revived(self) -> Worker:
+        """Start a worker: at once where the hardware is well, else as the ladder says. Raises BackendError."""
+        if not self._climb.ladder.serves:
+            self._climb.attempt()
+        self._residents.leave()
+        try:
+            worker = self._crew.start(START_DEADLINE_S)
+        except UnfitError as error:
+            self._climb.happened(Event.MISFIT, str(error))
+            raise
+        except BackendError as error:
+            self._fail(str(error))
+            raise
+        self._watch.started()
+        return worker
+
+    def _loaded(self, worker: Worker, model: Model) -> Place:
+        """Load a model on a worker, once. Raises BackendError, ModelError."""
+        content = model.tflite_edgetpu
+        assert content is not None, "open has seen to it"
+        signature = Signature(model.name, model.version, EDGETPU_FILE, model.input, model.outputs)
+        key = key_of(signature, content)
+        number = self._residents.number(key)
+        if number is None:
+            try:
+                number = worker.load(signature, content, self._config.open_deadline_s)
+            except BackendError as error:
+                raise BackendError(self._load_failed(worker, signature, content, str(error))) from error
+            self._climb.settled()
+            self._watch.opened(self._climb.device, worker)
+            self._residents.add(key, number)
+        return Place(worker, number, model.name)
+
+    def _load_failed(self, worker: Worker, signature: Signature, content: bytes, reason: str) -> str:
+        """Hear that a model could not be loaded; returns why, in words that help."""
+        sound = worker.alive and not worker.owes
+        if sound and self._residents.some:  # others are served: this one alone does not fit beside them
+            self._residents.refuse(signature.name, reason)
+            return reason
+        if self._crew.dismiss(worker, reason) and not sound:
+            self._watch.aborted()
+        self._crew.collect(LATE_GRACE_S)
+        if worker.died_of in CRASHES and not self._climb.ladder.serves:
+            told = self._pairing.examine(signature, content, self._config.open_deadline_s)
+            if told:
+                self._climb.happened(Event.MISFIT, told)
+                return told
+        self._fail(reason)
+        return reason
+
+    def _fail(self, reason: str) -> None:
+        """Hear that a try was in vain."""
+        self._climb.happened(Event.LOST if self._climb.ladder.serves else Event.FAILED, reason)
+        self._climb.settled()
+
+    def _dismiss(self, worker: Worker, reason: str, *, abort: bool = True) -> None:
+        """Kill the serving worker; the probing thread takes it from there. For any thread.
+
+        ``abort``: the worker itself has failed, and not the device under it.
+        """
+        if self._crew.dismiss(worker, reason.removeprefix(f"{self.name}: ")):
+            self._lost = reason
+            if abort:
+                self._watch.aborted()
+
+    def _hear_of_loss(self) -> None:
+        """Take the step of the ladder that a loss is."""
+        reason, self._lost = self._lost, ""
+        if reason:
+            self._residents.forgive()
+            self._fail(reason)
+
+    def _look(self) -> None:
+        """Look at the device and the worker; what they show may end the worker, or have it replaced in order."""
+        worker = self._crew.serving
+        found = self._watch.look(self._climb.device, worker)
+        if worker is None:
+            return
+        if found.lost or not worker.alive:
+            self._dismiss(worker, f"{self.name}: {found.lost or 'died'}", abort=not found.lost)
+        elif found.reload and not self._retiring:
+            self._retiring = f"{self.name}: {found.reload}"
