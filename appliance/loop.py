@@ -76,11 +76,10 @@ class Channel:
         self._responder, self._model, self._inference = responder, model, inference
         self._policy, self._reasons = policy, reasons
         self._policy_state: PolicyState = start(policy, event_prefix)
-        self._limits = limits
         self._outbox, self._board = edges.outbox, edges.board
         self._clock, self._meter = edges.clock, edges.meter
         self.progress = Progress(last_progress_s=edges.clock.monotonic_s())
-        self._faults, self._identity = edges.faults, edges.identity
+        self._limits, self._faults, self._identity = limits, edges.faults, edges.identity
         self._shown: tuple[object, ...] = ()
         self._shown_at_s = float("-inf")
         self._online: bool | None = None
@@ -283,6 +282,7 @@ class Channel:
             last_decision_s=progress.last_progress_s,
             decisions=progress.decisions,
             frames_per_s=progress.frames_per_s,
+            backend_fault=self._inference.why_degraded,
             finished=progress.finished,
         )
 

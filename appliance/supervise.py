@@ -7,14 +7,16 @@ from threading import Event, Thread
 from appliance.board import Board
 from appliance.config import HealthConfig, OutboxConfig
 from appliance.core import wire
+from appliance.core.accelerator import TpuHealth
 from appliance.core.health import ChannelHealth, OutboxHealth, Report, assess, stalled, status_line
+from appliance.core.recovery import State
 from appliance.core.types import ClockState
 from appliance.inference import Inference
 from appliance.keeper import Keeper
 from appliance.log import FaultLog, get
 from appliance.loop import Channel, stamp_of
 from appliance.outbox import Outbox
-from appliance.ports import Clock, Meter, ServiceManager
+from appliance.ports import Accelerator, Clock, Meter, ServiceManager
 from appliance.publisher import Publisher
 
 TICK_S = 0.5
@@ -53,6 +55,8 @@ class Crew:
     """The disk could not be used at the start: alerts wait in memory."""
     stop: Event
     """Ends the channels' waiting; set by the supervisor when it is told to stop."""
+    tpus: Sequence[Accelerator] = ()
+    """Edge TPUs that a channel's model is to run on."""
 
 
 class Supervisor:
@@ -109,6 +113,8 @@ class Supervisor:
             self._crew.keeper.close()
         for inference in self._crew.inferences:
             inference.close()
+        for tpu in self._crew.tpus:
+            tpu.close()
 
     def _introduce(self) -> None:
         """Measure what does not change: which software and which models run."""
@@ -146,8 +152,10 @@ class Supervisor:
         return all(channel.progress.finished for channel in self._crew.channels)
 
     def _probe(self, stop: Event) -> None:
-        """Bring dropped backends back, away from the loop: opening one may take half a minute."""
+        """Look after Edge TPUs, bring dropped backends back; away from the loop, as opening may take half a minute."""
         while not self._crew.clock.wait(stop, PROBE_TICK_S):
+            for tpu in self._crew.tpus:
+                tpu.tend()
             for inference in self._crew.inferences:
                 inference.probe()
 
@@ -164,6 +172,7 @@ class Supervisor:
             self._crew.faults.recovered("stall")
             self._feed(now_s)
         report = self._assess()
+        self._measure(report.tpus)
         if now_s - self._status_at_s >= self._limits.status_interval_s or _news(report) != self._told:
             self._report(now_s, report)
         if now_s - self._metrics_at_s >= self._limits.metrics_interval_s:
@@ -187,7 +196,19 @@ class Supervisor:
             before=self._outbox_before,
             broker_connected=crew.publisher.connected,
             clock=crew.clock.state(),
+            tpus=[tpu.health() for tpu in crew.tpus],
         )
+
+    def _measure(self, tpus: Sequence[TpuHealth]) -> None:
+        """Measure how the Edge TPUs are; a temperature only where there is one."""
+        meter = self._crew.meter
+        for tpu in tpus:
+            for state in State:
+                meter.set("edge_tpu_state", float(state is tpu.state), tpu=tpu.name, state=state.value)
+            meter.set("edge_tpu_events_last_hour", float(tpu.resets_1h), tpu=tpu.name, kind="reset")
+            meter.set("edge_tpu_events_last_hour", float(tpu.aborts_1h), tpu=tpu.name, kind="abort")
+            if tpu.temperature_c is not None:
+                meter.set("edge_tpu_temperature_celsius", tpu.temperature_c, tpu=tpu.name)
 
     def _report(self, now_s: float, report: Report) -> None:
         """Publish health, and say it to the service manager."""
@@ -222,4 +243,4 @@ class Supervisor:
 
 def _news(report: Report) -> object:
     """What is told at once when it changes, and not at the next interval. A retained report must not be wrong."""
-    return report.levels, report.broker_connected
+    return report.levels, report.broker_connected, [(tpu.name, tpu.state, tpu.refused) for tpu in report.tpus]

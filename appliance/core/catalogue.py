@@ -77,6 +77,13 @@ _ROWS = (
     _counter("edge_inference_total", "Inferences by outcome.", "model", "backend", "outcome"),
     _gauge("edge_backend_active", "1 for the backend that serves a model, else 0.", "model", "backend"),
     _counter("edge_failover_total", "Changes from one backend to another.", "from", "to", "reason"),
+    # Edge TPUs.
+    _counter("edge_tpu_recovery_total", "Rungs of the recovery ladder that were tried.", "rung", "outcome"),
+    _gauge("edge_tpu_state", "1 for the state an Edge TPU is in, else 0.", "tpu", "state"),
+    _gauge("edge_tpu_events_last_hour", "Resets and aborts of an Edge TPU in the last hour.", "tpu", "kind"),
+    _gauge("edge_tpu_temperature_celsius", "Its temperature; on PCIe only, USB cannot tell.", "tpu"),
+    _counter("edge_tpu_answers_discarded_total", "Answers that no frame waited for any more.", "tpu", "reason"),
+    _counter("edge_abandoned_workers_total", "Worker processes that could not be ended.", "tpu"),
     _gauge("edge_model_info", "Always 1; the labels say which model is loaded.", "model", "version", "sha"),
     # Outbox ("spool" in the names that dashboards know).
     _gauge("edge_spool_messages", "Messages waiting in the outbox."),
@@ -127,6 +134,9 @@ FLAT = (
     Flat("edge_capture_frames_total", "{channel}_frames_per_s", FlatKind.RATE),
     Flat("edge_decisions_total", "{channel}_decisions_per_s", FlatKind.RATE),
     Flat("edge_blind_seconds_total", "{channel}_blind_s", FlatKind.VALUE),
+    Flat("edge_tpu_events_last_hour", "tpu_resets_1h", FlatKind.VALUE, {"kind": "reset"}),
+    Flat("edge_tpu_events_last_hour", "tpu_aborts_1h", FlatKind.VALUE, {"kind": "abort"}),
+    Flat("edge_tpu_temperature_celsius", "{tpu}_temp_c", FlatKind.VALUE),
     Flat("edge_spool_messages", "spool_messages", FlatKind.VALUE),
     Flat("edge_spool_bytes", "spool_bytes", FlatKind.VALUE),
     Flat("edge_spool_oldest_age_seconds", "spool_oldest_age_s", FlatKind.VALUE),

@@ -35,9 +35,20 @@ class ChannelCard:
     """Name of its model."""
 
 
-def discovery(identity: Identity, cards: Sequence[ChannelCard]) -> Message:
-    """Announce the device with an entity for each rule, one for each channel's events, and its own health."""
+def discovery(identity: Identity, cards: Sequence[ChannelCard], *, tpu: bool = False) -> Message:
+    """Announce the device with an entity for each rule, one for each channel's events, and its own health.
+
+    Args:
+        identity: who is announced.
+        cards: of each channel.
+        tpu: a model is to run on an Edge TPU; then ``status`` says how it is.
+    """
     components: dict[str, Component] = {"degraded": _degraded(identity), "latency": _latency(identity)}
+    if tpu:
+        # With hyphens, as no rule's: those of the channel "tpu" are joined to it by underscores.
+        components["tpu-problem"] = _tpu_problem(identity)
+        components["tpu-advice"] = _tpu_advice(identity)
+        components["tpu-temperature"] = _tpu_temperature(identity)
     for card in cards:
         components[f"{_joined([card.channel])}-alert"] = _alert(identity, card)
         for rule in card.rules:
@@ -138,6 +149,56 @@ def _latency(identity: Identity) -> Component:
         "expire_after": METRICS_EXPIRE_AFTER_S,
         "state_topic": identity.metrics_topic,
         "value_template": "{{ value_json.decision_p95_ms }}",
+    }
+
+
+def _tpu_problem(identity: Identity) -> Component:
+    """Return the entity that is on while there is something to do about an Edge TPU."""
+    return {
+        "platform": "binary_sensor",
+        "unique_id": _unique_id(identity, "tpu-problem"),
+        "default_entity_id": f"binary_sensor.{_slug(identity.name, 'tpu problem')}",
+        "name": "Edge TPU problem",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+        "state_topic": identity.status_topic,
+        "value_template": "{{ 'ON' if value_json.tpu_problem else 'OFF' }}",
+        "payload_on": "ON",
+        "payload_off": "OFF",
+    }
+
+
+def _tpu_advice(identity: Identity) -> Component:
+    """Return the entity that says what to do."""
+    return {
+        "platform": "sensor",
+        "unique_id": _unique_id(identity, "tpu-advice"),
+        "default_entity_id": f"sensor.{_slug(identity.name, 'tpu advice')}",
+        "name": "Edge TPU advice",
+        "entity_category": "diagnostic",
+        "state_topic": identity.status_topic,
+        "value_template": "{{ value_json.tpu_advice or 'nothing to do' }}",
+    }
+
+
+def _tpu_temperature(identity: Identity) -> Component:
+    """Return the entity that shows how warm the hottest Edge TPU is.
+
+    Only one on PCIe can be measured, and which one will be plugged in is not known when this is announced: so it is
+    off until somebody enables it, and unknown (null) while there is nothing to measure.
+    """
+    return {
+        "platform": "sensor",
+        "unique_id": _unique_id(identity, "tpu-temperature"),
+        "default_entity_id": f"sensor.{_slug(identity.name, 'tpu temperature')}",
+        "name": "Edge TPU temperature",
+        "device_class": "temperature",
+        "unit_of_measurement": "°C",
+        "state_class": "measurement",
+        "entity_category": "diagnostic",
+        "enabled_by_default": False,
+        "state_topic": identity.status_topic,
+        "value_template": "{{ value_json.tpu_temp_c }}",
     }
 
 

@@ -1,14 +1,19 @@
 """What the appliance says of itself: each channel's level, the node's, and why. Pure.
 
-Two tables hold the rules, one for a channel and one for the node; the first row of ``_CHANNEL_RULES`` that applies
-gives a channel's level. What is *normal* in the field is not a fault: a clock that nothing has ever synchronised is
-reported, and degrades nothing.
+Three tables hold the rules, for a channel, for an Edge TPU and for the node; the first row of ``_CHANNEL_RULES`` that
+applies gives a channel's level. What is *normal* in the field is not a fault: a clock that nothing has ever
+synchronised is reported, and degrades nothing; an Edge TPU that opens for the first time is no fault either. One that
+serves but wants a hand (it is warm, its cable is bad) degrades nothing: what to do stands in ``appliance.core.advice``.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
+from appliance.core.accelerator import TpuHealth
+from appliance.core.advice import CLIMBING, advice, worst
+from appliance.core.recovery import State
 from appliance.core.types import ClockState, OutcomeState
 
 STATUS_LINE_CHARACTERS_MAX = 200
@@ -48,6 +53,8 @@ class ChannelHealth:
     """Monotonic time of the newest progress; before any, of the channel's start."""
     decisions: int
     frames_per_s: float
+    backend_fault: str = ""
+    """Why the first backend of the order does not serve; empty while it does."""
     finished: bool = False
     """The recording was played to its end: the channel has no more work."""
 
@@ -81,11 +88,12 @@ class Report:
     levels: dict[str, Level]
     """Of each channel, by name."""
     faults: tuple[str, ...]
-    """What is wrong, in words, channels first; empty exactly when ``level`` is ok."""
+    """What is wrong, in words, channels first, then Edge TPUs; empty exactly when ``level`` is ok."""
     channels: tuple[ChannelHealth, ...]
     outbox: OutboxHealth
     broker_connected: bool
     clock: ClockState
+    tpus: tuple[TpuHealth, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +106,35 @@ class _Node:
     broker_connected: bool
 
 
-_CHANNEL_RULES: tuple[tuple[Callable[[ChannelHealth], bool], Level, str], ...] = (
-    (lambda channel: channel.finished, Level.OK, ""),
-    (lambda channel: _begins(channel), Level.OK, ""),  # noqa: PLW0108 - defined below the table
-    (lambda channel: not channel.sensor_ok, Level.FAILED, "sensor lost"),
-    (lambda channel: not channel.backend, Level.FAILED, "no backend"),
-    (lambda channel: channel.outcome_state is OutcomeState.NO_SIGNAL, Level.DEGRADED, "no signal"),
-    (lambda channel: channel.outcome_state is OutcomeState.NO_RESULT, Level.DEGRADED, "frames cannot be judged"),
-    (lambda channel: channel.degraded, Level.DEGRADED, "not on the first backend"),
-    (lambda channel: True, Level.OK, ""),  # noqa: ARG005 - the row that always applies
+_Why = Callable[[ChannelHealth], str]
+_FAULT: _Why = attrgetter("fault")
+_BACKEND_FAULT: _Why = attrgetter("backend_fault")
+
+_CHANNEL_RULES: tuple[tuple[Callable[[ChannelHealth], bool], Level, str, _Why], ...] = (
+    (lambda channel: channel.finished, Level.OK, "", _FAULT),
+    (lambda channel: _begins(channel), Level.OK, "", _FAULT),  # noqa: PLW0108 - defined below the table
+    (lambda channel: not channel.sensor_ok, Level.FAILED, "sensor lost", _FAULT),
+    (lambda channel: not channel.backend, Level.FAILED, "no backend", _FAULT),
+    (lambda channel: channel.outcome_state is OutcomeState.NO_SIGNAL, Level.DEGRADED, "no signal", _FAULT),
+    (
+        lambda channel: channel.outcome_state is OutcomeState.NO_RESULT,
+        Level.DEGRADED,
+        "frames cannot be judged",
+        _FAULT,
+    ),
+    (lambda channel: channel.degraded, Level.DEGRADED, "not on the first backend", _BACKEND_FAULT),
+    (lambda channel: True, Level.OK, "", _FAULT),  # noqa: ARG005 - the row that always applies
 )
-"""Applies?, the channel's level, and in words."""
+"""Applies?, the channel's level, in words, and where the reason stands."""
+
+_TPU_RULES: tuple[tuple[Callable[[TpuHealth], bool], str], ...] = (
+    (lambda tpu: tpu.state is State.REPLACE, "replace hardware{why}"),
+    (lambda tpu: tpu.state is State.UNFIT, "its software does not fit, the CPU decides{why}"),
+    (lambda tpu: tpu.state is State.CPU_ONLY, "not brought back, the CPU decides{why}"),
+    (lambda tpu: tpu.state in CLIMBING, "being brought back ({state}){why}"),
+    (lambda tpu: bool(tpu.refused), "not used for {refused}"),
+)
+"""Applies?, and in words. Each degrades the node, and no more: the twin answers."""
 
 _NODE_RULES: tuple[tuple[Callable[[_Node], bool], Level, str], ...] = (
     (lambda node: all(level is Level.FAILED for level in node.levels), Level.FAILED, "no channel works"),
@@ -133,6 +159,7 @@ def assess(
     before: OutboxHealth | None,
     broker_connected: bool,
     clock: ClockState,
+    tpus: Sequence[TpuHealth] = (),
 ) -> Report:
     """Put together what is known.
 
@@ -143,11 +170,13 @@ def assess(
             the first report.
         broker_connected: there is a session with the broker.
         clock: how far the wall clock can be believed.
+        tpus: the Edge TPUs that a channel's model is to run on; one that nothing needs is left out by the caller.
     """
     assert channels, "an appliance without a channel does nothing"
     told = [_assess_channel(channel) for channel in channels]
+    told_of_tpus = [(Level.DEGRADED, words) for tpu in tpus for words in _faults_of(tpu)]
     node = _Node(tuple(level for level, _ in told), outbox, before or outbox, broker_connected)
-    applying = [(level, words) for applies, level, words in _NODE_RULES if applies(node)]
+    applying = [*told_of_tpus, *((level, words) for applies, level, words in _NODE_RULES if applies(node))]
     return Report(
         level=max((level for level, _ in applying), key=_ORDER.index, default=Level.OK),
         levels={channel.channel: level for channel, (level, _) in zip(channels, told, strict=True)},
@@ -156,6 +185,7 @@ def assess(
         outbox=outbox,
         broker_connected=broker_connected,
         clock=clock,
+        tpus=tuple(tpus),
     )
 
 
@@ -173,14 +203,19 @@ def stalled(channels: Sequence[ChannelHealth], now_s: float, stall_after_s: floa
 
 
 def status_line(report: Report) -> str:
-    """Say the report in one line of at most STATUS_LINE_CHARACTERS_MAX, for systemd's ``STATUS=``."""
+    """Say the report in one line of at most STATUS_LINE_CHARACTERS_MAX, for systemd's ``STATUS=``.
+
+    What to do about an Edge TPU stands before the faults: it is short, and they may be cut off.
+    """
     works = sum(level is not Level.FAILED for level in report.levels.values())
     rate = sum(channel.frames_per_s for channel in report.channels)
     line = (
         f"{report.level}: {works} of {len(report.levels)} channels work, {rate:.1f} frames/s, "
         f"{report.outbox.rows} messages waiting"
     )
-    line = " ".join("; ".join((line, *report.faults)).split())
+    todo = advice(worst(report.tpus)) if report.tpus else ""
+    said = (line, *([f"Edge TPU: {todo}"] if todo else ()), *report.faults)
+    line = " ".join("; ".join(said).split())
     return line if len(line) <= STATUS_LINE_CHARACTERS_MAX else line[: STATUS_LINE_CHARACTERS_MAX - 1] + "…"
 
 
@@ -191,10 +226,21 @@ def _begins(channel: ChannelHealth) -> bool:
 
 def _assess_channel(channel: ChannelHealth) -> tuple[Level, str]:
     """Return the level of one channel and what is wrong with it, in words."""
-    level, words = next((level, words) for applies, level, words in _CHANNEL_RULES if applies(channel))
+    level, words, why = next((level, words, why) for applies, level, words, why in _CHANNEL_RULES if applies(channel))
     if not words:
         return level, ""
-    return level, f"{channel.channel}: {words}" + (f" ({channel.fault})" if channel.fault else "")
+    reason = why(channel)
+    return level, f"{channel.channel}: {words}" + (f" ({reason})" if reason else "")
+
+
+def _faults_of(tpu: TpuHealth) -> list[str]:
+    """Say what is wrong with an Edge TPU; nothing where it does what it is there for."""
+    blanks = {
+        "state": tpu.state.value,
+        "why": f": {tpu.reason}" if tpu.reason else "",
+        "refused": "; ".join(tpu.refused),
+    }
+    return [f"Edge TPU {tpu.name}: {words.format_map(blanks)}" for applies, words in _TPU_RULES if applies(tpu)]
 
 
 def _filling(outbox: OutboxHealth) -> bool:

@@ -15,9 +15,11 @@ context gets a prefix, and rules may not take a name of ``STATE_KEYS`` (the conf
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
+from appliance.core.accelerator import TpuHealth
+from appliance.core.advice import advice, worst
 from appliance.core.health import Level, Report
 from appliance.core.identity import Identity, Stamp
 from appliance.core.policy import outcome
@@ -144,7 +146,10 @@ def reply(decision: Decision, identity: Identity, stamp: Stamp, request_id: str)
 
 
 def status(report: Report, identity: Identity, stamp: Stamp, *, seq: int) -> Message:
-    """Show health. ``seq`` counts the reports of this process; ``stamp`` is the time of the report."""
+    """Show health. ``seq`` counts the reports of this process; ``stamp`` is the time of the report.
+
+    The keys that begin with ``tpu_`` are there only where an Edge TPU is to be used.
+    """
     channels, outbox = report.channels, report.outbox
     payload: dict[str, object] = {
         "schema": SCHEMA,
@@ -163,6 +168,7 @@ def status(report: Report, identity: Identity, stamp: Stamp, *, seq: int) -> Mes
         "spool_in_memory": outbox.in_memory,
         "spool_dropped": outbox.dropped,
         "spool_dead_letters": outbox.dead_letters,
+        **_tpus(report.tpus),
         "software_version": identity.software_version,
         "hardware": identity.hardware,
         **_when(identity, stamp),
@@ -184,6 +190,27 @@ def metrics(flat: Mapping[str, float], identity: Identity, stamp: Stamp, *, hist
     if historical:
         return Message(f"{identity.metrics_topic}/history", payload, qos=1)
     return Message(identity.metrics_topic, payload, qos=0)
+
+
+def _tpus(tpus: Sequence[TpuHealth]) -> dict[str, object]:
+    """Return how the Edge TPUs are: of several the worst, named in its words; the hottest; the sums of events."""
+    if not tpus:
+        return {}
+    told = worst(tpus)
+    todo = advice(told)
+    name = f"{told.name}: " if len(tpus) > 1 else ""
+    device = "" if told.device is None else str(told.device)
+    return {
+        "tpu_state": told.state.value,
+        "tpu_problem": bool(todo),
+        "tpu_advice": todo and f"{name}{todo}",
+        "tpu_reason": told.reason and f"{name}{told.reason}",
+        "tpu_temp_c": max((tpu.temperature_c for tpu in tpus if tpu.temperature_c is not None), default=None),
+        "tpu_resets_1h": sum(tpu.resets_1h for tpu in tpus),
+        "tpu_aborts_1h": sum(tpu.aborts_1h for tpu in tpus),
+        "tpu_performance": told.performance,
+        "tpu_device": device,
+    }
 
 
 def _state(decision: Decision, identity: Identity, stamp: Stamp) -> dict[str, object]:

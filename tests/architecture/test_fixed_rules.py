@@ -23,6 +23,7 @@ STAGES = {"capture", "pre", "queue", "invoke", "post", "decide", "publish"}
 FEEDING = {"count": MetricKind.COUNTER, "observe": MetricKind.HISTOGRAM, "set": MetricKind.GAUGE}
 DEVICE_LIBRARIES = (
     "ai_edge_litert", "tflite_runtime", "amqtt", "paho", "picamera2", "prometheus_client", "serial", "systemd",
+    "onnxruntime", "pyudev",
 )  # fmt: skip
 UNBOUNDED_CALLS = {"join", "wait", "acquire", "get"}
 """Methods that wait for ever when they are given no bound."""
@@ -129,7 +130,7 @@ def test_nothing_waits_without_a_bound(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["appliance.compose", "appliance.adapters.sensors", "appliance.adapters.backends", "appliance.explain"],
+    ["appliance.compose", "appliance.adapters.sensors", "appliance.adapters.backends.registry", "appliance.explain"],
 )
 def test_device_libraries_are_loaded_when_a_device_is_opened_and_not_before(module: str) -> None:
     script = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"

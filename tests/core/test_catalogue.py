@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from appliance.core.catalogue import DURATION_BUCKETS_S, FLAT, METRICS, Flat, FlatKind, Metric, MetricKind, check
 from appliance.core.summary import Series, Summary
 
-UNITS = ("_seconds", "_bytes", "_total", "_info", "_messages", "_letters", "_active", "_state", "_connected")
+UNITS = (
+    "_seconds", "_bytes", "_celsius", "_total", "_info", "_messages", "_letters", "_active", "_state", "_connected",
+    "_last_hour",
+)  # fmt: skip
 BY_NAME = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 BY_KEY = pytest.mark.parametrize("row", FLAT, ids=lambda row: row.key)
 
@@ -34,7 +37,7 @@ def test_a_histogram_and_nothing_else_has_ascending_buckets(metric: Metric) -> N
 def test_no_label_could_take_more_values_than_the_configuration_has_names(metric: Metric) -> None:
     known = {
         "channel", "reason", "stage", "model", "backend", "outcome_state", "outcome", "what", "from", "to", "version",
-        "sha", "state",
+        "sha", "state", "tpu", "rung", "kind",
     }  # fmt: skip
     assert set(metric.labels) <= known
     assert len(set(metric.labels)) == len(metric.labels)
@@ -82,6 +85,16 @@ def test_series_that_share_a_key_are_added_up() -> None:
     blind = [Series("edge_blind_seconds_total", {"channel": channel}, 3.0) for channel in ("gate", "yard")]
     flat = Summary(0.0).flat([*dropped, *blind], 1.0)
     assert flat == {"spool_dropped": 4.0, "gate_blind_s": 3.0, "yard_blind_s": 3.0}
+
+
+def test_what_happens_to_edge_tpus_is_added_up_and_how_warm_they_are_is_not() -> None:
+    events = [
+        Series("edge_tpu_events_last_hour", {"tpu": tpu, "kind": kind}, value)
+        for tpu, kind, value in [("a", "reset", 1.0), ("b", "reset", 2.0), ("a", "abort", 4.0)]
+    ]
+    warm = [Series("edge_tpu_temperature_celsius", {"tpu": tpu}, 50.0) for tpu in ("a", "b")]
+    flat = Summary(0.0).flat([*events, *warm], 1.0)
+    assert flat == {"tpu_resets_1h": 3.0, "tpu_aborts_1h": 4.0, "a_temp_c": 50.0, "b_temp_c": 50.0}
 
 
 def test_quantiles_are_in_milliseconds_and_over_all_series_of_the_row() -> None:

@@ -14,6 +14,7 @@ from appliance.core.health import assess
 from appliance.core.types import ClockState, FrameKind, Message, Severity
 from appliance.core.wire import Identity, encode, state, status
 from tests.core.making import IDENTITY, STAMP, make_channel_health, make_decision, make_outbox_health, make_rule
+from tests.core.tpus import make_tpu
 
 GATE = ChannelCard("gate", (make_rule("person"), make_rule("car", labels=("car", "bus"))), FrameKind.IMAGE, "person")
 
@@ -23,13 +24,13 @@ ALLOWED = {
     "binary_sensor": COMMON
     | {"value_template", "payload_on", "payload_off", "expire_after", "availability", "availability_mode"},
     "event": (COMMON | {"event_types"}) - {"device_class", "entity_category"},
-    "sensor": COMMON | {"value_template", "expire_after", "unit_of_measurement", "state_class"},
+    "sensor": COMMON | {"value_template", "expire_after", "unit_of_measurement", "state_class", "enabled_by_default"},
 }
 
 
-def announced(*cards: ChannelCard) -> dict[str, Any]:
+def announced(*cards: ChannelCard, tpu: bool = False) -> dict[str, Any]:
     """What a subscriber reads, through the bytes that go over the wire."""
-    return cast("dict[str, Any]", json.loads(encode(discovery(IDENTITY, cards).payload)))
+    return cast("dict[str, Any]", json.loads(encode(discovery(IDENTITY, cards, tpu=tpu).payload)))
 
 
 def test_the_device_is_announced_by_one_retained_message() -> None:
@@ -93,6 +94,54 @@ def test_the_device_has_its_health_and_its_latency() -> None:
     assert components["latency"]["value_template"] == "{{ value_json.decision_p95_ms }}"
 
 
+def test_where_an_edge_tpu_is_to_be_used_its_problem_and_what_to_do_have_entities() -> None:
+    """Their unique ids and entity ids are an API: automations are built on them (hass-integration#1138)."""
+    with_tpu, without = announced(GATE, tpu=True)["components"], announced(GATE)["components"]
+    assert {key: with_tpu[key] for key in without} == without
+    assert {key: with_tpu[key] for key in with_tpu.keys() - without.keys()} == {
+        "tpu-problem": {
+            "platform": "binary_sensor",
+            "unique_id": "edge_a1b2c3_tpu-problem",
+            "default_entity_id": "binary_sensor.gate_camera_tpu_problem",
+            "name": "Edge TPU problem",
+            "device_class": "problem",
+            "entity_category": "diagnostic",
+            "state_topic": "edge/a1b2c3/status",
+            "value_template": "{{ 'ON' if value_json.tpu_problem else 'OFF' }}",
+            "payload_on": "ON",
+            "payload_off": "OFF",
+        },
+        "tpu-advice": {
+            "platform": "sensor",
+            "unique_id": "edge_a1b2c3_tpu-advice",
+            "default_entity_id": "sensor.gate_camera_tpu_advice",
+            "name": "Edge TPU advice",
+            "entity_category": "diagnostic",
+            "state_topic": "edge/a1b2c3/status",
+            "value_template": "{{ value_json.tpu_advice or 'nothing to do' }}",
+        },
+        "tpu-temperature": {
+            "platform": "sensor",
+            "unique_id": "edge_a1b2c3_tpu-temperature",
+            "default_entity_id": "sensor.gate_camera_tpu_temperature",
+            "name": "Edge TPU temperature",
+            "device_class": "temperature",
+            "unit_of_measurement": "°C",
+            "state_class": "measurement",
+            "entity_category": "diagnostic",
+            "enabled_by_default": False,
+            "state_topic": "edge/a1b2c3/status",
+            "value_template": "{{ value_json.tpu_temp_c }}",
+        },
+    }
+
+
+def test_a_channel_called_tpu_takes_no_entity_of_the_edge_tpu() -> None:
+    rules = tuple(make_rule(name) for name in ("problem", "advice", "temperature"))
+    components = announced(ChannelCard("tpu", rules, FrameKind.WINDOW, "m"), tpu=True)["components"]
+    assert len({component["unique_id"] for component in components.values()}) == len(components) == 2 + 3 + 1 + 3
+
+
 @pytest.mark.parametrize(
     ("kind", "labels", "severity", "device_class"),
     [
@@ -128,6 +177,7 @@ def published() -> dict[str, Mapping[str, object]]:
         before=None,
         broker_connected=True,
         clock=ClockState.UNSYNCED,
+        tpus=[make_tpu()],
     )
     messages = [
         state(make_decision({"person": True, "car": None}), IDENTITY, STAMP),
@@ -139,17 +189,34 @@ def published() -> dict[str, Mapping[str, object]]:
 def test_templates_read_keys_that_are_published() -> None:
     payloads = published()
     read = 0
-    for component in announced(GATE)["components"].values():
+    for component in announced(GATE, tpu=True)["components"].values():
         payload = payloads.get(component["state_topic"])
         if payload is not None:
             (key,) = re.findall(r"value_json(?:\.(\w+)|\['([^']+)'\])", component["value_template"])
             assert "".join(key) in payload
             read += 1
-    assert read == 3
+    assert read == 6
 
 
 identifiers = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,31}\Z")
-tricky = st.sampled_from(["a", "a_b", "b", "b_c", "a_", "a__b", "a-alert", "alert", "b-alert", "degraded", "latency"])
+tricky = st.sampled_from(
+    [
+        "a",
+        "a_b",
+        "b",
+        "b_c",
+        "a_",
+        "a__b",
+        "a-alert",
+        "alert",
+        "b-alert",
+        "degraded",
+        "latency",
+        "tpu",
+        "problem",
+        "tpu-problem",
+    ]
+)
 names = tricky | identifiers
 card_lists = st.lists(
     st.builds(
@@ -166,8 +233,8 @@ card_lists = st.lists(
 
 @given(card_lists)
 def test_every_entity_has_an_id_of_its_own_that_home_assistant_takes(cards: list[ChannelCard]) -> None:
-    components = announced(*cards)["components"]
-    assert len(components) == 2 + sum(1 + len(card.rules) for card in cards)
+    components = announced(*cards, tpu=True)["components"]
+    assert len(components) == 5 + sum(1 + len(card.rules) for card in cards)
     unique_ids = [component["unique_id"] for component in components.values()]
     assert len(set(unique_ids)) == len(unique_ids)
     assert all(re.fullmatch(r"[a-zA-Z0-9_-]+", name) for name in (*components, *unique_ids))
@@ -175,7 +242,7 @@ def test_every_entity_has_an_id_of_its_own_that_home_assistant_takes(cards: list
 
 @given(card_lists)
 def test_every_component_has_what_its_platform_needs_and_nothing_it_does_not_know(cards: list[ChannelCard]) -> None:
-    payload = announced(*cards)
+    payload = announced(*cards, tpu=True)
     for component in payload["components"].values():
         assert set(component) <= ALLOWED[component["platform"]]
         assert {"platform", "unique_id", "name", "state_topic"} <= set(component)

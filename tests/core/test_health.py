@@ -1,9 +1,13 @@
 """How the appliance judges its own health: one row of a table at a time, then what holds for any mixture."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.core.accelerator import TpuHealth
+from appliance.core.advice import CLIMBING, GIVEN_UP, advice
 from appliance.core.health import (
     STATUS_LINE_CHARACTERS_MAX,
     ChannelHealth,
@@ -14,8 +18,10 @@ from appliance.core.health import (
     stalled,
     status_line,
 )
+from appliance.core.recovery import SERVES, State
 from appliance.core.types import ClockState, OutcomeState
 from tests.core.making import make_channel_health, make_outbox_health
+from tests.core.tpus import SLOW_STICK, fleets, make_tpu
 
 WELL = make_channel_health("well")
 
@@ -26,9 +32,15 @@ def report_of(
     before: OutboxHealth | None = None,
     broker_connected: bool = True,
     clock: ClockState = ClockState.SYNCED,
+    tpus: Sequence[TpuHealth] = (),
 ) -> Report:
     return assess(
-        channels, outbox=outbox or make_outbox_health(), before=before, broker_connected=broker_connected, clock=clock
+        channels,
+        outbox=outbox or make_outbox_health(),
+        before=before,
+        broker_connected=broker_connected,
+        clock=clock,
+        tpus=tpus,
     )
 
 
@@ -47,6 +59,12 @@ def report_of(
         ),
         ({"outcome_state": OutcomeState.NO_RESULT}, Level.DEGRADED, "gate: frames cannot be judged"),
         ({"degraded": True}, Level.DEGRADED, "gate: not on the first backend"),
+        (
+            {"degraded": True, "backend_fault": "tpu: no answer within 0.5 s", "fault": "card has no history"},
+            Level.DEGRADED,
+            "gate: not on the first backend (tpu: no answer within 0.5 s)",
+        ),
+        ({"degraded": False, "backend_fault": "of before"}, Level.OK, None),
         ({"outcome_state": None}, Level.OK, None),
         ({"outcome_state": None, "sensor_ok": False}, Level.OK, None),  # has just been started
         (
@@ -103,6 +121,72 @@ def test_without_the_broker_the_node_is_degraded_and_its_channels_are_not() -> N
     assert report.faults == ("broker not connected",)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"state": State.OPENING}, []),  # a start is no alarm
+        ({"state": State.AFTER_REBIND}, []),
+        ({"state": State.RESET}, ["Edge TPU tpu: being brought back (reset)"]),
+        (
+            {"state": State.RESPAWN, "reason": "no answer within 0.5 s"},
+            ["Edge TPU tpu: being brought back (respawn): no answer within 0.5 s"],
+        ),
+        (
+            {"state": State.CPU_ONLY, "reason": "no Edge TPU at usb", "device": None},
+            ["Edge TPU tpu: not brought back, the CPU decides: no Edge TPU at usb"],
+        ),
+        ({"state": State.REPLACE}, ["Edge TPU tpu: replace hardware"]),
+        (
+            {"state": State.UNFIT, "reason": "no library"},
+            ["Edge TPU tpu: its software does not fit, the CPU decides: no library"],
+        ),
+        (
+            {"refused": ("person: scores 12 steps off", "ecg: rhythm 3 steps off")},
+            ["Edge TPU tpu: not used for person: scores 12 steps off; ecg: rhythm 3 steps off"],
+        ),
+        (
+            {"state": State.RESET, "refused": ("person: 12 steps off",), "reason": "died {of} it"},
+            [
+                "Edge TPU tpu: being brought back (reset): died {of} it",
+                "Edge TPU tpu: not used for person: 12 steps off",
+            ],
+        ),
+        ({"cooling": True, "performance": "low"}, []),
+        ({"device": SLOW_STICK, "resets_1h": 9}, []),  # it serves: a hand is wanted, nothing is amiss with decisions
+    ],
+    ids=str,
+)
+def test_an_edge_tpu_that_does_not_do_its_work_degrades_the_node_and_is_named(
+    changes: dict[str, object], words: list[str]
+) -> None:
+    report = report_of(WELL, tpus=[make_tpu(**changes)])
+    assert report.faults == tuple(words)
+    assert report.level is (Level.DEGRADED if words else Level.OK)
+    assert report.levels == {"well": Level.OK}, "the twin answers: no channel is worse for it"
+
+
+def test_where_no_model_is_to_run_on_an_edge_tpu_none_is_spoken_of() -> None:
+    report = report_of(WELL)
+    assert (report.tpus, report.faults) == ((), ())
+    assert "Edge TPU" not in status_line(report)
+
+
+@given(fleets)
+def test_whatever_is_wrong_with_an_edge_tpu_somebody_is_told_what_to_do(fleet: list[TpuHealth]) -> None:
+    report = report_of(WELL, tpus=fleet)
+    named = [tpu for tpu in fleet if any(fault.startswith(f"Edge TPU {tpu.name}: ") for fault in report.faults)]
+    assert all(advice(tpu) for tpu in named)
+    assert report.level is (Level.DEGRADED if named else Level.OK), "never failed: the twin answers"
+    assert set(named) >= {tpu for tpu in fleet if tpu.state not in SERVES | {State.OPENING}}
+    assert report.tpus == tuple(fleet)
+
+
+def test_every_state_that_neither_serves_nor_begins_is_a_fault() -> None:
+    assert set(State) == SERVES | {State.OPENING} | CLIMBING | GIVEN_UP
+    assert {State.CPU_ONLY, State.UNFIT, State.REPLACE} == GIVEN_UP
+
+
 @pytest.mark.parametrize("clock", ClockState)
 def test_no_network_to_set_the_clock_by_is_normal(clock: ClockState) -> None:
     report = report_of(WELL, clock=clock)
@@ -135,6 +219,18 @@ def test_the_status_line_says_what_works_and_what_does_not() -> None:
         "gate: sensor lost (unplugged); broker not connected"
     )
     assert status_line(report_of(WELL)) == "ok: 1 of 1 channels work, 10.0 frames/s, 0 messages waiting"
+
+
+def test_the_status_line_says_what_to_do_about_an_edge_tpu_before_it_is_cut_off() -> None:
+    yanked = make_tpu(state=State.CPU_ONLY, device=None, reason="no Edge TPU at usb")
+    gate = make_channel_health("gate", degraded=True, backend_fault="tpu: no Edge TPU at usb")
+    line = status_line(report_of(gate, tpus=[make_tpu("well"), yanked]))
+    assert line.startswith(
+        "degraded: 1 of 1 channels work, 10.0 frames/s, 0 messages waiting; "
+        "Edge TPU: no Edge TPU is seen: plug it in, try another port and cable, else replace it; gate: not on"
+    )
+    warm = make_tpu(cooling=True, performance="low")
+    assert "give it air" in status_line(report_of(WELL, tpus=[warm])), "also where nothing is amiss with decisions"
 
 
 channels = st.lists(
@@ -174,12 +270,13 @@ def test_a_report_is_ok_exactly_when_it_names_no_fault(
     assert set(report.levels) == {channel.channel for channel in some}
 
 
-@given(channels, outboxes, st.booleans())
+@given(channels, outboxes, st.booleans(), st.just(()) | fleets)
 def test_a_status_line_is_one_line_of_bounded_length(
     some: list[ChannelHealth],
     outbox: OutboxHealth,
     connected: bool,  # noqa: FBT001 - given by hypothesis, by position
+    tpus: Sequence[TpuHealth],
 ) -> None:
-    line = status_line(report_of(*some, outbox=outbox, broker_connected=connected))
+    line = status_line(report_of(*some, outbox=outbox, broker_connected=connected, tpus=tpus))
     assert len(line.splitlines()) == 1
     assert len(line) <= STATUS_LINE_CHARACTERS_MAX

@@ -1,10 +1,15 @@
 """What a subscriber sees: topics, QoS, retain, and every key of every payload."""
 
+import json
+from collections.abc import Sequence
 from math import inf, nan
 
 import pytest
+from hypothesis import given
 
+from appliance.core.accelerator import TpuHealth
 from appliance.core.health import OutboxHealth, assess
+from appliance.core.recovery import State
 from appliance.core.types import (
     REASONS_MAX,
     Box,
@@ -19,6 +24,7 @@ from appliance.core.wire import (
     STATE_KEYS,
     Stamp,
     availability,
+    encode,
     event,
     metrics,
     reply,
@@ -35,6 +41,7 @@ from tests.core.making import (
     make_outbox_health,
     make_prediction,
 )
+from tests.core.tpus import CARD, STICK, fleets, make_tpu
 
 # Copied from the conventions of the ecosystem, so that a renamed key goes red here and not on a dashboard.
 EVENT_KEYS_MINIMUM = [
@@ -194,12 +201,12 @@ def test_a_reply_is_the_state_with_the_request_id() -> None:
 OUTBOX = make_outbox_health(rows=3, size_bytes=900, dropped=2, dead_letters=1, in_memory=1)
 
 
-def report_message(outbox: OutboxHealth = OUTBOX) -> Message:
+def report_message(outbox: OutboxHealth = OUTBOX, tpus: Sequence[TpuHealth] = ()) -> Message:
     channels = [
         make_channel_health("gate"),
         make_channel_health("yard", sensor_ok=False, fault="unplugged", degraded=True, model="animal"),
     ]
-    report = assess(channels, outbox=outbox, before=None, broker_connected=True, clock=ClockState.FLOOR)
+    report = assess(channels, outbox=outbox, before=None, broker_connected=True, clock=ClockState.FLOOR, tpus=tpus)
     return status(report, IDENTITY, STAMP, seq=12)
 
 
@@ -229,6 +236,84 @@ def test_a_status_says_how_the_node_is_and_why() -> None:
         "clock": "synced",
         "seq": 12,
     }
+
+
+TPU_KEYS = {
+    "tpu_state", "tpu_problem", "tpu_advice", "tpu_reason", "tpu_temp_c", "tpu_resets_1h", "tpu_aborts_1h",
+    "tpu_performance", "tpu_device",
+}  # fmt: skip
+
+
+def tpu_part(*tpus: TpuHealth) -> dict[str, object]:
+    """What a status says of Edge TPUs."""
+    return {key: value for key, value in keys_of(report_message(tpus=tpus)).items() if key.startswith("tpu_")}
+
+
+def test_a_status_says_how_the_edge_tpu_is_and_what_to_do() -> None:
+    tpu = make_tpu(state=State.RESET, reason="no answer within 0.5 s", resets_1h=1, aborts_1h=1, performance="high")
+    assert tpu_part(tpu) == {
+        "tpu_state": "reset",
+        "tpu_problem": True,
+        "tpu_advice": "nothing to do yet: it is being brought back, the CPU decides meanwhile",
+        "tpu_reason": "no answer within 0.5 s",
+        "tpu_temp_c": None,
+        "tpu_resets_1h": 1,
+        "tpu_aborts_1h": 1,
+        "tpu_performance": "high",
+        "tpu_device": "usb 2-1.4",
+    }
+
+
+def test_an_edge_tpu_that_is_well_is_no_problem_and_its_words_are_empty() -> None:
+    told = tpu_part(make_tpu(device=CARD, temperature_c=47.5))
+    assert (told["tpu_problem"], told["tpu_advice"], told["tpu_reason"]) == (False, "", "")
+    assert (told["tpu_state"], told["tpu_device"], told["tpu_temp_c"]) == ("serving", "pci apex_0", 47.5)
+
+
+def test_where_no_edge_tpu_is_to_be_used_a_status_says_nothing_of_one() -> None:
+    assert tpu_part() == {}
+    assert set(keys_of(report_message(tpus=[make_tpu()]))) - set(keys_of(report_message())) == TPU_KEYS
+
+
+def test_of_several_edge_tpus_the_worst_is_named_and_the_numbers_are_of_all() -> None:
+    told = tpu_part(
+        make_tpu("left", device=STICK, resets_1h=1, aborts_1h=2),
+        make_tpu("right", state=State.REPLACE, device=None, reason="gone", performance="low"),
+        make_tpu("card", device=CARD, temperature_c=52.0),
+        make_tpu("warm-card", device=CARD, temperature_c=61.5, resets_1h=1),
+    )
+    assert told == {
+        "tpu_state": "replace",
+        "tpu_problem": True,
+        "tpu_advice": "right: no Edge TPU is seen: plug it in, try another port and cable, else replace it",
+        "tpu_reason": "right: gone",
+        "tpu_temp_c": 61.5,
+        "tpu_resets_1h": 2,
+        "tpu_aborts_1h": 2,
+        "tpu_performance": "low",
+        "tpu_device": "",
+    }
+
+
+def test_several_edge_tpus_that_are_all_well_have_no_name_to_tell() -> None:
+    told = tpu_part(make_tpu("left"), make_tpu("right", state=State.OPENING, device=None))
+    assert (told["tpu_state"], told["tpu_problem"], told["tpu_advice"], told["tpu_reason"]) == (
+        "opening",
+        False,
+        "",
+        "",
+    )
+
+
+@given(fleets)
+def test_whatever_the_edge_tpus_are_a_problem_comes_with_advice_that_home_assistant_can_show(
+    fleet: list[TpuHealth],
+) -> None:
+    message = report_message(tpus=fleet)
+    told = json.loads(encode(message.payload))
+    assert told["tpu_problem"] is (told["tpu_advice"] != "")
+    assert len(told["tpu_advice"]) <= 255, "the longest state of an entity"
+    assert {type(told[key]) for key in TPU_KEYS} <= {str, bool, int, float, type(None)}, "flat"
 
 
 def test_metrics_leave_out_what_is_not_known() -> None:

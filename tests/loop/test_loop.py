@@ -199,6 +199,20 @@ def test_the_twin_answers_the_very_frame_that_an_accelerator_died_on(tmp_path: P
         assert (alert["backend"], alert["degraded"]) == ("cpu", True)
 
 
+def test_health_says_why_the_first_backend_does_not_serve_for_as_long_as_it_does_not(tmp_path: Path) -> None:
+    with bench(tmp_path, *[show()] * 3) as device:
+        device.step()
+        assert device.channel.health().backend_fault == ""
+        device.tpu.then(Act.DIE)
+        device.step()
+        health = device.channel.health()
+        assert (health.degraded, health.fault) == (True, ""), "the twin answers: the channel itself lacks nothing"
+        assert health.backend_fault.startswith("tpu: ")
+        device.clock.advance(31.0)
+        device.inference.probe()
+        assert device.channel.health().backend_fault == ""
+
+
 def test_an_alert_that_cannot_be_stored_is_told_and_the_loop_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

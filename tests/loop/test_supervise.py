@@ -4,9 +4,11 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise, repeat
+from math import isnan
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from threading import enumerate as enumerate_threads
 
 import pytest
@@ -14,6 +16,8 @@ import pytest
 from appliance.board import Board
 from appliance.config import HealthConfig, MqttConfig, OutboxConfig
 from appliance.core import wire
+from appliance.core.accelerator import Bus, TpuDevice, TpuHealth
+from appliance.core.recovery import State
 from appliance.core.types import ClockState, Frame
 from appliance.errors import Idle
 from appliance.log import FaultLog, get
@@ -25,7 +29,7 @@ from appliance.sim.clock import LOOK_S, ManualClock
 from appliance.sim.link import SimulatedBroker, SimulatedLink
 from appliance.sim.meter import RecordingMeter
 from appliance.sim.sensor import Lose, Rest, Step
-from appliance.supervise import EXIT_BUG, EXIT_OK, JOIN_TIMEOUT_S, TICK_S, Crew, Supervisor
+from appliance.supervise import EXIT_BUG, EXIT_OK, JOIN_TIMEOUT_S, PROBE_TICK_S, TICK_S, Crew, Supervisor
 from tests.channels import MODEL, TIMEOUT_S, ChannelBench, show
 from tests.core.making import IDENTITY
 from tests.waiting import eventually
@@ -106,6 +110,29 @@ class Moody:
         """Nothing to close."""
 
 
+class Stick:
+    """An Edge TPU that is as the test says; notes the threads that look after it."""
+
+    def __init__(self, name: str, happened: list[str]) -> None:
+        self.is_now = TpuHealth(
+            name=name, state=State.OPENING, device=TpuDevice(Bus.PCI, "apex_0", "/dev/apex_0"), performance="max"
+        )
+        self.tended_by: list[str] = []
+        self._happened = happened
+
+    def tend(self) -> None:
+        self.tended_by.append(current_thread().name)
+
+    def health(self) -> TpuHealth:
+        return self.is_now
+
+    def close(self) -> None:
+        self._happened.append(f"{self.is_now.name} let go")
+
+    def turns(self, **changes: object) -> None:
+        self.is_now = replace(self.is_now, **changes)  # type: ignore[arg-type]  # a test's own spelling
+
+
 class Site:
     """A supervisor on a thread, with channels, a publisher and a broker in memory."""
 
@@ -115,6 +142,8 @@ class Site:
         self.broker = SimulatedBroker()
         self.service = Watcher(self.clock, watchdog_interval_s)
         self.channels: list[ChannelBench] = []
+        self.sticks: list[Stick] = []
+        self.happened: list[str] = []
         self.housekept_s: list[float] = []
         self.exit_code: int | None = None
         self._folder = folder
@@ -136,6 +165,11 @@ class Site:
         sensor = Moody(self.clock)
         self.add(name, sensor=sensor)
         return sensor
+
+    def stick(self, name: str = "tpu") -> Stick:
+        """One more Edge TPU."""
+        self.sticks.append(Stick(name, self.happened))
+        return self.sticks[-1]
 
     def start(self) -> None:
         self.outbox.open()
@@ -172,6 +206,7 @@ class Site:
             outbox_limits=OutboxConfig(),
             outbox_volatile=False,
             stop=self._working,
+            tpus=self.sticks,
         )
 
     def _publisher(self) -> Publisher:
@@ -386,6 +421,83 @@ def test_a_dropped_backend_is_probed_away_from_the_loop_and_comes_back(site: Sit
     site.until(lambda: gate.channel.health().degraded)
     site.until(lambda: not gate.channel.health().degraded, advance_s=0.5)
     assert gate.channel.health().backend == "tpu"
+
+
+def test_edge_tpus_are_looked_after_about_once_a_second_where_probing_is_and_not_in_the_loop(site: Site) -> None:
+    site.add("gate")
+    sticks = [site.stick("left"), site.stick("right")]
+    site.start()
+    site.until(lambda: all(len(stick.tended_by) >= 3 for stick in sticks), advance_s=PROBE_TICK_S)
+    assert {name for stick in sticks for name in stick.tended_by} == {"probe"}
+
+
+def test_an_edge_tpu_is_looked_after_before_its_backends_are_probed(site: Site) -> None:
+    """Whether a backend is due depends on what the look finds: a device that has come back, a worker that has ended."""
+    gate, stick = site.add("gate"), site.stick()
+    probe = gate.inference.probe
+    looks_before: list[int] = []
+
+    def probe_and_note() -> None:
+        looks_before.append(len(stick.tended_by))
+        probe()
+
+    site.start()
+    gate.inference.probe = probe_and_note  # type: ignore[method-assign]  # to see when
+    site.until(lambda: len(looks_before) >= 3, advance_s=PROBE_TICK_S)
+    assert looks_before[:3] == [1, 2, 3]
+
+
+def test_what_becomes_of_an_edge_tpu_is_told_at_once_and_each_change_of_it_once(site: Site) -> None:
+    site.add("gate")
+    stick = site.stick()
+    site.start()
+    site.until(lambda: site.statuses() and site.statuses()[-1]["overall"] == "ok")
+    site.pass_time(STATUS_INTERVAL_S - 2 * TICK_S)  # the next report of itself is far
+    for changes, words in (
+        ({"state": State.SERVING}, ""),
+        ({"refused": ("person: scores 12 steps off",)}, "Edge TPU tpu: not used for person: scores 12 steps off"),
+        ({"state": State.RESPAWN, "reason": "died", "refused": ()}, "Edge TPU tpu: being brought back (respawn): died"),
+    ):
+        stick.turns(**changes)
+        told = len(site.service.lines)
+        site.pass_time(2 * TICK_S)
+        assert len(site.service.lines) == told + 1
+        eventually(lambda told=told: len(site.statuses()) == told + 1)  # type: ignore[misc]  # the default binds the loop's name
+        assert site.statuses()[-1]["faults"] == words
+        assert site.statuses()[-1]["tpu_state"] == stick.is_now.state.value
+    assert "Edge TPU: nothing to do yet" in site.service.lines[-1]
+
+
+def test_how_edge_tpus_are_is_measured_at_every_tick(site: Site) -> None:
+    site.add("gate")
+    left, right = site.stick("left"), site.stick("right")
+    site.start()
+    left.turns(state=State.CPU_ONLY, resets_1h=2, aborts_1h=1, temperature_c=47.5)
+    site.pass_time(2 * TICK_S)
+    shown = {state: site.meter.value("edge_tpu_state", tpu="left", state=state.value) for state in State}
+    assert shown == {state: float(state is State.CPU_ONLY) for state in State}
+    assert site.meter.value("edge_tpu_state", tpu="right", state="opening") == 1.0
+    assert site.meter.value("edge_tpu_events_last_hour", tpu="left", kind="reset") == 2.0
+    assert site.meter.value("edge_tpu_events_last_hour", tpu="left", kind="abort") == 1.0
+    assert site.meter.value("edge_tpu_temperature_celsius", tpu="left") == 47.5
+    assert isnan(site.meter.value("edge_tpu_temperature_celsius", tpu="right")), "what cannot be measured is not 0"
+    assert right.is_now.temperature_c is None
+
+
+def test_edge_tpus_are_let_go_after_the_backends_that_use_them(site: Site) -> None:
+    gate = site.add("gate")
+    site.stick("left")
+    site.stick("right")
+    closed = gate.inference.close
+
+    def close() -> None:
+        closed()
+        site.happened.append("backends let go")
+
+    gate.inference.close = close  # type: ignore[method-assign]  # to see when
+    site.start()
+    site.stop()
+    assert site.happened == ["backends let go", "left let go", "right let go"]
 
 
 def test_a_stop_says_so_first_and_offline_last_and_leaves_nothing_open(site: Site) -> None:
