@@ -1,5 +1,6 @@
 # make demo   watch it decide (no root, no broker needed)      DEMO_SECONDS=N ends it after N seconds
-# make test   linters, types, import contracts, every test     PYTEST="-k outbox" narrows the tests
+# make test   linters, types, import contracts, tests          PYTEST="-k outbox" narrows the tests
+# make test-slow  the tests that take long                     PYTEST="-k outbox" narrows the tests
 # make forge  the tools that build models, in .venv-forge     then .venv-forge/bin/appliance forge --help
 # make test-forge  real trainings and conversions, in there   PYTEST="-k quantize" narrows the tests
 # make bench  speed as ratios, measured in one run             BENCH="--json bench.json"
@@ -12,7 +13,7 @@ TFLITE := .venv-tflite
 FORGE  := .venv-forge
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench forge test-forge contract-tflite clean
+.PHONY: help demo test test-slow lint bench forge test-forge contract-tflite clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -38,6 +39,10 @@ demo: $(VENV)/.demo
 
 test: lint contract-tflite
 	@$(BIN)/python -m pytest $(PYTEST)
+
+test-slow: $(VENV)/.dev
+	@.ci/system-packages $(BIN)/python
+	@$(BIN)/python -m pytest -m slow $(PYTEST)
 
 lint: $(VENV)/.dev
 	@.ci/system-packages $(BIN)/python

@@ -207,7 +207,9 @@ class Supervisor:
                 meter.set("edge_tpu_state", float(state is tpu.state), tpu=tpu.name, state=state.value)
             meter.set("edge_tpu_events_last_hour", float(tpu.resets_1h), tpu=tpu.name, kind="reset")
             meter.set("edge_tpu_events_last_hour", float(tpu.aborts_1h), tpu=tpu.name, kind="abort")
-            if tpu.temperature_c is not None:
+            if tpu.temperature_c is None:
+                meter.forget("edge_tpu_temperature_celsius", tpu=tpu.name)
+            else:
                 meter.set("edge_tpu_temperature_celsius", tpu.temperature_c, tpu=tpu.name)
 
     def _report(self, now_s: float, report: Report) -> None:

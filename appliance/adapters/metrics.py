@@ -103,6 +103,15 @@ class PrometheusMeter:
             with tally.lock:
                 tally.value = value
 
+    def forget(self, name: str, **labels: str) -> None:
+        """Take a gauge back."""
+        metric = check(name, MetricKind.GAUGE, labels)
+        values = tuple(str(labels[label]) for label in metric.labels)
+        with self._lock:
+            gone = self._tallies[name].pop(values, None)
+            for key in [key for key, tally in self._gauges.items() if tally is gone]:
+                del self._gauges[key]
+
     def flat(self) -> dict[str, float]:
         """The numbers of the ``metrics`` topic; rates are taken since the call before, so one caller only."""
         series = [tally.series() for tally in self.tallies()]

@@ -48,6 +48,10 @@ class Meter(Protocol):
         """Set a gauge."""
         ...
 
+    def forget(self, name: str, **labels: str) -> None:
+        """Take a gauge back: its value is not known any more. What was never set may be taken back too."""
+        ...
+
     def flat(self) -> dict[str, float]:
         """The numbers of the ``metrics`` topic: flat, JSON-ready."""
         ...

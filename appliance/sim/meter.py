@@ -53,6 +53,12 @@ class RecordingMeter:
             self._values[name][_key(labels)] = value
             assert len(self._values[name]) <= SERIES_MAX, f"{name}: its labels take too many values"
 
+    def forget(self, name: str, **labels: str) -> None:
+        """Take a gauge back."""
+        check(name, MetricKind.GAUGE, labels)
+        with self._lock:
+            self._values[name].pop(_key(labels), None)
+
     def flat(self) -> dict[str, float]:
         """The numbers of the ``metrics`` topic."""
         with self._lock:

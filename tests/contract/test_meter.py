@@ -92,6 +92,19 @@ class MeterContract(ABC):
         assert flat == pytest.approx({**expected, "gate_frames_per_s": 10.0, "spool_messages": 3.0})
         assert json.loads(json.dumps(flat, allow_nan=False)) == flat
 
+    def test_a_gauge_that_was_taken_back_is_missing_until_it_is_set_again(self) -> None:
+        meter = self.make(ManualClock())
+        warm = "edge_tpu_temperature_celsius"
+        meter.forget(warm, tpu="tpu")
+        meter.set(warm, 61.5, tpu="tpu")
+        meter.set(warm, 40.0, tpu="other")
+        meter.forget(warm, tpu="tpu")
+        assert meter.flat() == {"other_temp_c": 40.0}
+        meter.set(warm, 62.0, tpu="tpu")
+        assert meter.flat() == {"other_temp_c": 40.0, "tpu_temp_c": 62.0}
+        with pytest.raises(AssertionError):
+            meter.forget(FRAMES, channel="gate")
+
     def test_the_order_of_labels_does_not_matter(self) -> None:
         clock = ManualClock()
         meter = self.make(clock)

@@ -140,6 +140,7 @@ def _bytes_read() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("rchar"))
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_waiting_alerts_cost_opening_no_more_than_ten(tmp_path: Path) -> None:
     few_bytes, few_memory = _opening_reads(10, tmp_path / "few")
     many_bytes, many_memory = _opening_reads(100_000, tmp_path / "many")

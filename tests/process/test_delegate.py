@@ -75,7 +75,7 @@ class TestModels:
         """Without a number the library would not look at ``Performance``, and cooling would change nothing."""
         options = delegate.options(device="usb", Performance="Low", **{"Usb.AlwaysDfu": "True", "runtime": "auto"})
         with hired(ENGINE, **options) as worker:
-            assert worker.facts.keys() == {"runtime", "library", "library_version"}
+            assert worker.facts.keys() == {"runtime", "library", "library_version", "network"}
             assert re.fullmatch(r"(ai-edge-litert|tflite-runtime) \d+\.\S+", worker.facts["runtime"])
             assert (worker.facts["library"], worker.facts["library_version"]) == (str(delegate.file), LABEL)
             assert delegate.journal("open") == []

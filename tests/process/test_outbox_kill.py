@@ -82,6 +82,7 @@ def _kill_after(child: subprocess.Popen[bytes], wal: Path, lines: int, cuts: int
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_bytes", [100, 30_000], ids=["small", "large enough for the log to be copied and cut"])
 def test_every_alert_whose_addition_returned_is_there_after_a_kill_and_none_that_was_synced_comes_back(
     tmp_path: Path, size_bytes: int

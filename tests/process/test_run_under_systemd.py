@@ -108,6 +108,7 @@ def test_the_manager_hears_that_it_is_ready_works_and_stops(tmp_path: Path, mana
     assert "broker not connected" in first
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_not_fed_any_more_once_one_channel_makes_no_progress(tmp_path: Path, manager: Manager) -> None:
     with device(tmp_path, manager, "hang") as made:
         eventually(lambda: made.log("fault", fault="stall"))

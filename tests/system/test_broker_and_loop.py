@@ -66,6 +66,7 @@ def delivered(appliance: Running) -> bool:
     return appliance.counted("edge_spool_messages") < RATE_HZ / 10
 
 
+@pytest.mark.slow
 def test_no_state_of_the_broker_changes_the_rhythm_of_decisions_and_the_backlog_is_delivered_after_it(
     tmp_path: Path,
 ) -> None:

@@ -124,6 +124,7 @@ def test_it_ends_by_itself_with_0_once_an_alert_made_the_round_trip() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_demo_whose_alerts_cannot_come_ends_with_1_and_says_so(clone: Path) -> None:
     for name in EXAMPLES:
         tree = tomllib.loads((clone / "examples" / f"{name}.toml").read_text())
@@ -169,6 +170,7 @@ def test_in_a_terminal_it_draws_what_it_sees_and_ctrl_c_ends_it_cleanly() -> Non
         assert not any(Path(f"/proc/{child}").exists() for child in screen.children), "no broker is left behind"
 
 
+@pytest.mark.slow
 def test_an_interrupt_of_the_process_alone_ends_it_and_its_broker() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "appliance", "demo"]

@@ -63,6 +63,7 @@ def test_a_broker_that_restarts_in_mid_stream_loses_no_alert(
     assert {event["boot_id"] for event in subscriber.events("desk")} == {first_arrivals(subscriber)[0]["boot_id"]}
 
 
+@pytest.mark.slow
 def test_an_appliance_killed_with_and_without_a_broker_loses_no_alert_and_keeps_their_order(
     tmp_path: Path, broker: Mosquitto, subscriber: Subscriber
 ) -> None:

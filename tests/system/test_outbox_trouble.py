@@ -43,6 +43,7 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_full_disk_stops_neither_decisions_nor_alerts_and_both_come_through_when_there_is_room(
     tmp_path: Path, mosquitto: Mosquitto
@@ -131,6 +132,7 @@ def first_decision_s(file: Path) -> float:
     return decision.decided_s - started_s
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_waiting_alerts_do_not_delay_the_first_decision(tmp_path: Path) -> None:
     files = {}
     for name in ("empty", "full"):

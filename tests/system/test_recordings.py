@@ -48,6 +48,7 @@ def kinds(subscriber: Subscriber, channel: str) -> set[str]:
     return {event["kind"] for event in subscriber.events(channel)}
 
 
+@pytest.mark.slow
 def test_fraud_is_told_with_its_reasons_and_a_card_without_history_gets_no_score(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
@@ -85,6 +86,7 @@ def unscored(folder: Path, broker: Mosquitto, *files: Path) -> int:
     return [each.outcome_state for each in running.decisions("till")].count(OutcomeState.NO_SCORE)
 
 
+@pytest.mark.slow
 def test_what_cards_did_before_a_restart_is_known_after_it(tmp_path: Path, mosquitto: Mosquitto) -> None:
     before, after = second_half(EXAMPLES / "recordings" / "fraud.npz", tmp_path)
     fresh = unscored(tmp_path / "fresh", mosquitto, after)

@@ -16,12 +16,12 @@ MODELS_MAX = 16
 class Servant:
     """One engine, its loaded models, and the socket that orders come by."""
 
-    def __init__(self, control: int, engine: str) -> None:
-        """Take over the open socket ``control``; ``engine`` is ``module:Class``."""
+    def __init__(self, control: int, engine: str, *, network: str) -> None:
+        """Take over the open socket ``control``; ``engine`` is ``module:Class``; ``network`` is told as a fact."""
         self._control = socket.socket(fileno=control)
         # Waits for the next order for ever: the kernel ends this process with its parent.
         self._control.setblocking(True)
-        self._engine_name = engine
+        self._engine_name, self._network = engine, network
         self._engine: Engine | None = None
         self._models: list[tuple[Area, Runner]] = []
 
@@ -54,8 +54,9 @@ class Servant:
             return self._invoke(packet)
         if packet.kind is Kind.START:
             self._engine = make_engine(self._engine_name, json.loads(packet.body))
-            facts = Packet(Kind.FACTS, request=packet.request, body=json.dumps(self._engine.facts()).encode())
-            self._control.send(exchange.pack(facts))
+            facts = {"network": self._network, **self._engine.facts()}
+            told = Packet(Kind.FACTS, request=packet.request, body=json.dumps(facts).encode())
+            self._control.send(exchange.pack(told))
         else:
             assert packet.kind is Kind.LOAD, packet.kind
             self._load(packet, files)

@@ -15,11 +15,11 @@ def main(arguments: list[str]) -> None:
     control, life, engine = arguments
     confine.end_with_parent(int(life))
     confine.leave_no_core()
-    confine.forbid_network()
+    confined = confine.forbid_network()
     # Only now: loading NumPy and a runtime takes half a second and starts threads, which must be confined too.
     from appliance.adapters.backends.servant import Servant  # noqa: PLC0415 - as the comment says
 
-    Servant(int(control), engine).serve()
+    Servant(int(control), engine, network="closed" if confined else "open").serve()
     sys.stderr.flush()
     # Not by returning: the interpreter's own end would wait for the library's threads, which may hang.
     os._exit(0)

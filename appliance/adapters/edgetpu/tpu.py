@@ -23,6 +23,7 @@ from appliance.core.model import Model
 from appliance.core.recovery import Event
 from appliance.core.types import Array, Outputs
 from appliance.errors import BackendError, ModelError, UnfitError
+from appliance.log import get
 from appliance.ports import Clock, Meter, TpuBus
 from appliance.trust.consistency import EDGETPU_FILE
 
@@ -33,6 +34,8 @@ LATE_GRACE_S = 1.0
 """How much longer an overdue answer is waited for, by the probing thread, before its worker is given up."""
 OPENING_WAIT_S = 60.0
 """How long a model waits for another one that is being opened on the same Edge TPU."""
+
+_log = get(__name__)
 
 
 class EdgeTpu:
@@ -211,6 +214,9 @@ class EdgeTpu:
             self._fail(str(error))
             raise
         self._watch.started()
+        _log.info("edge tpu worker started", tpu=self.name, pid=worker.pid, **worker.facts)
+        if worker.facts.get("network") != "closed":
+            _log.warning("the kernel does not close the network to the worker of this Edge TPU", tpu=self.name)
         return worker
 
     def _loaded(self, worker: Worker, model: Model) -> Place:
