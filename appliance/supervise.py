@@ -111,10 +111,10 @@ class Supervisor:
         self._crew.outbox.close()
         if self._crew.keeper is not None:
             self._crew.keeper.close()
+        for tpu in self._crew.tpus:  # first: a frame that waits for one is let go at once
+            tpu.close()
         for inference in self._crew.inferences:
             inference.close()
-        for tpu in self._crew.tpus:
-            tpu.close()
 
     def _introduce(self) -> None:
         """Measure what does not change: which software and which models run."""

@@ -29,6 +29,8 @@ class Listed(NamedTuple):
     licence: str = ""
     state: str = SOUND
     """``sound``, or what is wrong."""
+    sha256: str = ""
+    """Of the model's file."""
 
 
 def read_model(folder: Path) -> Model:
@@ -91,6 +93,7 @@ def _row(folder: Path) -> Listed:
         input=f"{model.input.dtype.value} {shape}",
         size=f"{size_kb:,.0f} kB",
         licence=model.licence,
+        sha256=model.sha256,
     )
 
 

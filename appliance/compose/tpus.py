@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from appliance.adapters.edgetpu import EdgeTpu
+from appliance.adapters.edgetpu import Claims, EdgeTpu
 from appliance.adapters.ladder_file import LadderFile
 from appliance.adapters.tpu_bus import LinuxTpuBus
 from appliance.config import Config, TpuConfig
@@ -22,4 +22,8 @@ def make_tpu(name: str, config: TpuConfig, clock: Clock, meter: Meter, folder: P
 def make_tpus(config: Config, make: MakeTpu, clock: Clock, meter: Meter, folder: Path) -> dict[str, EdgeTpu]:
     """Make those that a model wants, by key."""
     wanted = dict.fromkeys(config.tpu_of(key) for key, model in config.models.items() if "tpu" in model.backends)
-    return {name: make(name, config.tpus[name], clock, meter, folder) for name in wanted}
+    made = {name: make(name, config.tpus[name], clock, meter, folder) for name in wanted}
+    claims = Claims()
+    for tpu in made.values():
+        tpu.agree(claims)
+    return made

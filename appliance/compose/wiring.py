@@ -196,6 +196,7 @@ class Wiring:
             deadline_s=settings.invoke_deadline_s,
             probe_interval_s=settings.probe_interval_s,
             return_passes=settings.return_passes,
+            deadline_max_s=self._config.deadline_max_s(key),
         )
         inference.open()
         return inference

@@ -19,11 +19,14 @@ from appliance.config.device import (
 )
 from appliance.config.fields import FOLDER, Identifier
 from appliance.config.sensors import CameraConfig, TransactionsConfig
+from appliance.core.deadline import DEADLINE_CEILING_S
 from appliance.errors import ConfigError
 from appliance.schema import Section, describe, key_lines
 
 CONFIG_BYTES_MAX = 1_000_000
 """A configuration larger than this is not one."""
+DEADLINE_SHARE = 0.5
+"""Of a frame's greatest age, what may be spent on waiting for an Edge TPU; the rest is the twin's."""
 CLOSE_S = 2.0
 """More than a camera takes to let a device go that hangs."""
 
@@ -74,6 +77,36 @@ class Config(Section):
                 raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _a_stall_leaves_time_for_the_twin(self) -> Self:
+        for name, channel in self.channels.items():
+            model = self.models.get(channel.model)
+            if model is None or "tpu" not in model.backends or model.invoke_deadline_s is None:
+                continue
+            if model.invoke_deadline_s >= channel.frame_age_max_s:
+                msg = (
+                    f"models.{channel.model}.invoke_deadline_s ({model.invoke_deadline_s:g}) must be less than "
+                    f"channels.{name}.frame_age_max_s ({channel.frame_age_max_s:g}), or a frame that meets a stall is "
+                    "too old for the twin; leave it out to have it measured"
+                )
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _tpus_are_several(self) -> Self:
+        wanted = {name: _plain(tpu.device) for name, tpu in self.tpus.items()}
+        forms = {device.partition(":")[0] == "" for device in wanted.values()}
+        if len(set(wanted.values())) < len(wanted) or len(forms) > 1:
+            told = ", ".join(f"{name} {self.tpus[name].device!r}" for name in wanted)
+            msg = f"tpus: two may mean the same device ({told}); number them: all ':N', or all 'usb:N' and 'pci:N'"
+            raise ValueError(msg)
+        return self
+
+    def deadline_max_s(self, model: str) -> float:
+        """Longest wait for an answer of ``model`` that leaves its channels' frames young enough for the twin's."""
+        ages_s = [channel.frame_age_max_s for channel in self.channels.values() if channel.model == model]
+        return min([DEADLINE_CEILING_S, *(age_s * DEADLINE_SHARE for age_s in ages_s)])
+
     def tpu_of(self, model: str) -> str:
         """Key of the Edge TPU that serves ``model``, a key of ``models``."""
         return self.models[model].tpu or next(iter(self.tpus))
@@ -89,6 +122,11 @@ class Config(Section):
                 msg = f'channels.{name}: a transactions sensor needs mqtt.protocol = "5" (response topics)'
                 raise ValueError(msg)
         return self
+
+
+def _plain(device: str) -> str:
+    """A device with its number: the first where none is given."""
+    return device if ":" in device else f"{device}:0"
 
 
 def load(file: Path) -> Config:

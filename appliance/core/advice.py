@@ -83,11 +83,6 @@ TABLE = (
         "switch the device off and reseat the Edge TPU's card; if that does not help, replace it",
     ),
     Row(
-        "given up",
-        lambda tpu: tpu.state is State.REPLACE,
-        "replace the Edge TPU: nothing has brought it back; a new one is tried as soon as it is plugged in",
-    ),
-    Row(
         f"{OFTEN_1H} or more resets in the last hour, no crash",
         lambda tpu: _often(tpu) and not tpu.aborts_1h,
         "it resets with no crash: check cable and power supply",
@@ -96,6 +91,11 @@ TABLE = (
         f"{OFTEN_1H} or more resets and crashes in the last hour, some of each",
         lambda tpu: _often(tpu) and bool(tpu.resets_1h),
         "it crashes and resets: probably under-voltage: try a stronger power supply, a powered hub, a lower clock",
+    ),
+    Row(
+        "given up",
+        lambda tpu: tpu.state is State.REPLACE,
+        "replace the Edge TPU: nothing has brought it back; a new one is tried as soon as it is plugged in",
     ),
     Row(
         f"{OFTEN_1H} or more crashes in the last hour, no reset",
@@ -120,7 +120,7 @@ TABLE = (
     Row(
         "not used for a model",
         lambda tpu: bool(tpu.refused),
-        "the CPU decides for {models}: update libedgetpu; if its numbers still differ from the CPU's, replace it",
+        "the CPU decides for {models}, the log says why: update libedgetpu; if that does not help, replace it",
     ),
     Row(
         "serves, on a USB link slower than USB 3",

@@ -28,17 +28,20 @@ class InvokeDeadline:
     It grows as the device slows down, bit by bit; what missed the deadline was not answered, and is not observed.
     """
 
-    def __init__(self, fixed_s: float | None = None) -> None:
+    def __init__(self, fixed_s: float | None = None, ceiling_s: float = DEADLINE_CEILING_S) -> None:
         """Follow what is observed; ``fixed_s``, where it is given, takes the place of all that.
 
         Args:
             fixed_s: seconds above 0, as configured.
+            ceiling_s: seconds above 0, never waited longer; below the floor it is the floor too.
         """
         assert fixed_s is None or fixed_s > 0.0, fixed_s
+        assert ceiling_s > 0.0, ceiling_s
         self._fixed_s = fixed_s
+        self._ceiling_s = ceiling_s
         self._took_s = Window(WINDOW_INVOKES)
         self._left = ENOUGH_INVOKES
-        self._followed_s = DEADLINE_CEILING_S
+        self._followed_s = ceiling_s
 
     @property
     def deadline_s(self) -> float:
@@ -58,4 +61,4 @@ class InvokeDeadline:
             self._left = RECOMPUTE_INVOKES
             slow_s = self._took_s.quantile(QUANTILE)
             assert slow_s is not None, "something was observed"
-            self._followed_s = min(max(FACTOR * slow_s, DEADLINE_FLOOR_S), DEADLINE_CEILING_S)
+            self._followed_s = min(max(FACTOR * slow_s, DEADLINE_FLOOR_S), self._ceiling_s)

@@ -191,13 +191,15 @@ class Ladder:
         return 0.0
 
 
-def step(ladder: Ladder, event: Event, *, dfu: bool = False) -> Ladder:
+def step(ladder: Ladder, event: Event, *, dfu: bool = False, seen: bool = True) -> Ladder:
     """Return the ladder after ``event``; the very same one when the table has no row for it.
 
     Args:
         ladder: before.
         event: what happened.
-        dfu: whether the device is in its bootloader now; counted when a round ends without its return.
+        dfu: whether the device is in its bootloader now; counted when a power cycle has not helped. One that could not
+            be tried proves nothing: a device that nobody may open stays in its bootloader, too.
+        seen: whether a device is there, or ever was; a socket that is empty has nothing to be given up.
     """
     after = TABLE.get((ladder.state, event))
     if after is None:
@@ -212,12 +214,12 @@ def step(ladder: Ladder, event: Event, *, dfu: bool = False) -> Ladder:
         given_up=ladder.given_up or after is State.REPLACE,
     )
     if after is State.RESPAWN and event is Event.UNAVAILABLE:
-        return step(moved, Event.GONE) if moved.tries >= ABSENT_LOOKS else moved
+        return step(moved, Event.GONE, seen=seen) if moved.tries >= ABSENT_LOOKS else moved
     if after is State.POWER_CYCLE:
-        return _round_begun(moved)
+        return _round_begun(moved) if seen else moved
     if after is State.CPU_ONLY:
         # A device that was lost had served: its bootloader is what a brown-out leaves it in, and it may well leave it.
-        return _round_ended(moved, dfu=dfu and event is not Event.LOST)
+        return _round_ended(moved, dfu=dfu and event is Event.FAILED)
     return moved
 
 

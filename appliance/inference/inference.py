@@ -12,6 +12,7 @@ from appliance.core.model import Model
 from appliance.core.types import Array, InferenceResult, Outputs
 from appliance.errors import BackendError, ModelError, NoBackendError
 from appliance.inference.proof import Reference, Refusal, make_ready
+from appliance.inference.returning import bring_back
 from appliance.inference.seat import Seat
 from appliance.inference.tally import NOBODY, Tally
 from appliance.ports import Backend, Clock, Meter
@@ -35,6 +36,7 @@ class Inference:
         deadline_s: float | None,
         probe_interval_s: float,
         return_passes: int = 1,
+        deadline_max_s: float = DEADLINE_CEILING_S,
     ) -> None:
         """Arrange the backends; nothing is opened yet.
 
@@ -47,15 +49,19 @@ class Inference:
             probe_interval_s: how long a dropped backend is left alone, unless it knows better (``ports.Recovering``).
             return_passes: how often in a row a backend must give the golden outputs before it comes into service
                 beside one that serves.
+            deadline_max_s: bounds a deadline that follows what was measured: with the twin's answer, the frame must not
+                grow too old.
         """
         assert backends, "a model needs a backend"
         self.model = model
         self._seats = tuple(
-            Seat(each, InvokeDeadline(fixed_s=deadline_s), reason=f"{each.name}: not opened yet") for each in backends
+            Seat(each, InvokeDeadline(deadline_s, deadline_max_s), reason=f"{each.name}: not opened yet")
+            for each in backends
         )
         self._clock = clock
-        self._turn_s = DEADLINE_CEILING_S if deadline_s is None else deadline_s
-        """How long a channel waits for its turn."""
+        self._deadline_s, self._deadline_max_s = deadline_s, deadline_max_s
+        self._turn_s = len(backends) * (deadline_max_s if deadline_s is None else deadline_s)
+        """How long a channel waits for its turn: a frame that meets a stall has it for a deadline, and for the twin."""
         self._probe_interval_s = probe_interval_s
         self._return_passes = return_passes
         self._reference: Reference | None = None
@@ -135,7 +141,7 @@ class Inference:
         try:
             for seat in self._seats:
                 if seat.serving and (reason := seat.lost()):
-                    self._drop(seat, reason, "error")
+                    self._drop(seat, reason, "withdrawn")
             for seat in self._out_of_service():
                 self._try_again(seat)
         finally:
@@ -227,24 +233,20 @@ class Inference:
             seat.probing = False
 
     def _retry(self, seat: Seat) -> bool:
-        """Open and prove; note why not. A file that does not suit one backend must not end a device that works."""
+        """Open and prove; note why not."""
         twin = seat is self._seats[-1]
-        try:
-            made = make_ready(
-                seat.backend,
-                self.model,
-                None if twin else self._reference,
-                passes=1 if twin else self._return_passes,
-            )
-        except ModelError as error:
-            made, seat.contradicted = Refusal(str(error), "open"), True
+        made = bring_back(
+            seat,
+            self.model,
+            None if twin else self._reference,
+            passes=1 if twin else self._return_passes,
+            deadline=InvokeDeadline(self._deadline_s, self._deadline_max_s),
+            clock=self._clock,
+        )
         if not isinstance(made, Refusal):
             if twin:
                 self._reference = made
-            seat.proven()
             return True
-        if made.kind == "golden":
-            seat.refused(made.reason)
         seat.reason = made.reason
         seat.due_s = self._clock.monotonic_s() + self._probe_interval_s
         self._tally.failed(seat.backend.name, seat.reason, self.active)

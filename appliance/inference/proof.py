@@ -4,8 +4,9 @@ The twin is held against the outputs that the model's author recorded; every oth
 on this very device, so that a failover changes no decision by more than the tolerance that the model declares.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from appliance.core.golden import GoldenReport, combine, compare
@@ -26,7 +27,7 @@ class Refusal:
     """Why a backend may not serve."""
 
     reason: str
-    kind: Literal["open", "golden"]
+    kind: Literal["open", "answer", "golden"]
 
 
 def prove(backend: Backend, model: Model) -> GoldenReport:
@@ -42,7 +43,12 @@ def prove(backend: Backend, model: Model) -> GoldenReport:
 
 
 def make_ready(
-    backend: Backend, model: Model, reference: Reference | None = None, *, passes: int = 1
+    backend: Backend,
+    model: Model,
+    reference: Reference | None = None,
+    *,
+    passes: int = 1,
+    took: Callable[[Callable[[], Outputs]], Outputs] = lambda invoke: invoke(),
 ) -> Refusal | list[Outputs]:
     """Open a backend and prove it ``passes`` times in a row; if it may not serve it is closed again.
 
@@ -51,6 +57,7 @@ def make_ready(
         model: what it shall run.
         reference: what it must give; default: the recorded golden outputs.
         passes: how often in a row.
+        took: calls each invoke, to time it.
 
     Returns:
         Why not, or its outputs for the golden vectors: the reference for others.
@@ -59,27 +66,30 @@ def make_ready(
         ModelError: the file contradicts its description.
     """
     outputs: list[Outputs] = []
-    ready = False
+    opened = ready = False
     try:
         backend.open(model)
+        opened = True
         for _ in range(passes):
-            outputs = _replay(backend, model)
+            outputs = _replay(backend, model, took)
             report = _compared(outputs, reference or model.golden.outputs, model)
             if not report.passed:
                 what = "golden outputs" if reference is None else "twin's outputs"
                 return Refusal(_unproven(backend, model, report, what), "golden")
         ready = True
     except BackendError as error:
-        return Refusal(str(error), "open")
+        return Refusal(str(error), "answer" if opened else "open")
     finally:
         if not ready:
             backend.close()
     return outputs
 
 
-def _replay(backend: Backend, model: Model) -> list[Outputs]:
+def _replay(
+    backend: Backend, model: Model, took: Callable[[Callable[[], Outputs]], Outputs] = lambda invoke: invoke()
+) -> list[Outputs]:
     """Run every golden vector."""
-    return [backend.invoke(tensor, PROOF_DEADLINE_S) for tensor in model.golden.inputs]
+    return [took(partial(backend.invoke, tensor, PROOF_DEADLINE_S)) for tensor in model.golden.inputs]
 
 
 def _compared(outputs: Sequence[Outputs], wanted: Reference, model: Model) -> GoldenReport:

@@ -45,3 +45,13 @@ class Seat:
         """Tell the backend that its numbers are not the twin's."""
         if isinstance(self.backend, Recovering):
             self.backend.refused(reason)
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the backend knows by itself when it is worth a try."""
+        return isinstance(self.backend, Recovering)
+
+    def failed(self, reason: str) -> None:
+        """Tell the backend that it was open and did not answer."""
+        if isinstance(self.backend, Recovering):
+            self.backend.failed(reason)

@@ -52,6 +52,10 @@ class Recovering(Protocol):
         """Hear that it gave the numbers it must give, after an ``open``, and serves from the next frame on."""
         ...
 
+    def failed(self, reason: str) -> None:
+        """Hear that it was open and did not answer its golden vectors."""
+        ...
+
     def refused(self, reason: str) -> None:
         """Hear that it answered with other numbers than the twin, and is not used for this model."""
         ...
@@ -78,6 +82,10 @@ class TpuBus(Protocol):
 
     def devices(self) -> tuple[TpuDevice, ...]:
         """List those that are there now, USB first, each bus in the order of its paths. Never raises."""
+        ...
+
+    def check_access(self, device: TpuDevice) -> None:
+        """See whether this process may open a device. Raises UnfitError, which says what would allow it."""
         ...
 
     def reset(self, device: TpuDevice) -> None:

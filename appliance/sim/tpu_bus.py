@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from appliance.core.accelerator import SUPERSPEED_MBPS, USB_ID_DFU, Bus, TpuDevice
-from appliance.errors import BackendError, RungError
+from appliance.errors import BackendError, RungError, UnfitError
 from appliance.sim import tpu_tree
 
 TEMPERATURE_C_MIN, TEMPERATURE_C_MAX = -40.0, 150.0
@@ -52,7 +52,7 @@ class SimulatedTpuBus:
         """Which rung was tried where, oldest first."""
         self._script: dict[Rung, deque[Outcome]] = {rung: deque() for rung in Rung}
         self._known: set[tuple[str, str]] | None = None
-        self._closed = False
+        self._closed = self._forbidden = False
 
     def then(self, rung: Rung, *outcomes: Outcome) -> None:
         """Add outcomes to the end of a rung's script."""
@@ -90,6 +90,16 @@ class SimulatedTpuBus:
         ]
         return (*on_usb, *(TpuDevice(Bus.PCI, name, f"/dev/{name}") for name in tpu_tree.cards(self.folder)))
 
+    def forbid(self) -> None:
+        """Let nobody open a device from now on."""
+        self._forbidden = True
+
+    def check_access(self, device: TpuDevice) -> None:
+        """Allow it, unless it was forbidden. Raises UnfitError."""
+        if self._forbidden:
+            msg = f"{device}: permission denied, by the script"
+            raise UnfitError(msg)
+
     def reset(self, device: TpuDevice) -> None:
         """Reset a stick, as the script says. Raises RungError, BackendError."""
         if device.bus is not Bus.USB:
@@ -109,11 +119,13 @@ class SimulatedTpuBus:
         self._try(Rung.POWER_CYCLE, path)
 
     def temperature_c(self, device: TpuDevice) -> float | None:
-        """Say how warm a card is; None of a stick. Raises BackendError for what is no temperature."""
+        """Say how warm a card is; None where there is no sensor. Raises BackendError for what is no temperature."""
         if device.bus is not Bus.PCI:
             return None
+        if not tpu_tree.has_sensor(self.folder, device.path):
+            return None
         text = tpu_tree.temperature_text(self.folder, device.path)
-        temp_c = int(text) / 1000 if text else None
+        temp_c = int(text) / 1000 if text.lstrip("-").isdigit() else None
         if temp_c is None or not TEMPERATURE_C_MIN <= temp_c <= TEMPERATURE_C_MAX:
             msg = f"{device}: {text or 'nothing'} is no temperature: the PCIe link is lost"
             raise BackendError(msg)

@@ -127,6 +127,11 @@ def set_temperature(folder: Path, temp_c: float, name: str = "apex_0") -> None:
         (folder / "dev" / name).touch()
 
 
+def has_sensor(folder: Path, name: str) -> bool:
+    """Say whether a card has a sensor for its temperature."""
+    return (folder / _APEX / name / "temp").exists()
+
+
 def temperature_text(folder: Path, name: str) -> str:
     """Read what a card's sensor says, millidegrees; empty where it says nothing."""
     try:

@@ -190,9 +190,21 @@ def test_a_reading_that_is_no_temperature_says_that_the_link_is_lost(rig: Rig, t
 def test_a_card_whose_temperature_cannot_be_read_has_a_fault(rig: Rig) -> None:
     tpu_tree.set_temperature(rig.folder, 50.0)
     device = only(rig)
-    (rig.folder / "sys/class/apex/apex_0/temp").unlink()
+    (rig.folder / "sys/class/apex/apex_0/temp").write_text("nonsense")
     with pytest.raises(BackendError):
         rig.bus.temperature_c(device)
+
+
+def test_a_card_without_a_sensor_has_no_temperature_and_no_fault(rig: Rig) -> None:
+    tpu_tree.set_temperature(rig.folder, 50.0)
+    device = only(rig)
+    (rig.folder / "sys/class/apex/apex_0/temp").unlink()
+    assert rig.bus.temperature_c(device) is None
+
+
+def test_a_device_that_this_process_may_open_is_not_objected_to(rig: Rig) -> None:
+    tpu_tree.plug(rig.folder)
+    rig.bus.check_access(only(rig))
 
 
 def test_the_first_question_for_arrivals_begins_to_listen(rig: Rig) -> None:

@@ -43,14 +43,14 @@ CASES: list[tuple[dict[str, object], str]] = [
         {"state": State.CPU_ONLY, "device": CARD, "reason": "-87.9 °C: the PCIe link is lost"},
         "switch the device off and reseat the Edge TPU's card; if that does not help, replace it",
     ),
-    (
-        {"state": State.REPLACE},
-        "replace the Edge TPU: nothing has brought it back; a new one is tried as soon as it is plugged in",
-    ),
     ({"resets_1h": 3}, "it resets with no crash: check cable and power supply"),
     (
         {"resets_1h": 1, "aborts_1h": 2},
         "it crashes and resets: probably under-voltage: try a stronger power supply, a powered hub, a lower clock",
+    ),
+    (
+        {"state": State.REPLACE},
+        "replace the Edge TPU: nothing has brought it back; a new one is tried as soon as it is plugged in",
     ),
     (
         {"aborts_1h": 3},
@@ -67,7 +67,7 @@ CASES: list[tuple[dict[str, object], str]] = [
     ({"state": State.RESET}, "nothing to do yet: it is being brought back, the CPU decides meanwhile"),
     (
         {"refused": ("person: 12 steps off", "ecg: 7 steps off")},
-        "the CPU decides for person, ecg: update libedgetpu; if its numbers still differ from the CPU's, replace it",
+        "the CPU decides for person, ecg, the log says why: update libedgetpu; if that does not help, replace it",
     ),
     (
         {"device": SLOW_STICK},

@@ -42,7 +42,6 @@ FINAL = {
     (State.OPENING, Event.UNAVAILABLE): Event.GONE,
     (State.RESPAWN, Event.UNAVAILABLE): Event.GONE,
     (State.POWER_CYCLE, Event.FAILED): Event.STUCK,
-    (State.POWER_CYCLE, Event.UNAVAILABLE): Event.STUCK,
 }
 """What counts lead on from at once, when one more fills them: looks in vain, and rounds that end in the bootloader."""
 STEPS_MAX = (2 * len(CLIMB) + 1 + ABSENT_LOOKS) * (ROUNDS_MAX + 1)
@@ -131,6 +130,21 @@ def test_what_stands_in_the_table_leads_to_its_state_and_anything_else_changes_n
 
 def test_a_first_opening_that_succeeds_serves_and_a_loss_is_answered_by_a_new_worker() -> None:
     assert states(Ladder(), Event.RETURNED, Event.LOST) == [State.SERVING, State.RESPAWN]
+
+
+def test_a_bootloader_proves_nothing_while_no_power_cycle_could_be_tried() -> None:
+    """Nobody may open it, or an option is wrong: it stays in its bootloader, and is no broken hardware for that."""
+    ladder = Ladder(State.POWER_CYCLE, rounds=1, dfu_rounds=1)
+    assert step(ladder, Event.UNAVAILABLE, dfu=True).state is State.CPU_ONLY
+    assert step(ladder, Event.FAILED, dfu=True).state is State.REPLACE
+
+
+def test_a_socket_that_was_always_empty_is_looked_at_for_ever_and_never_given_up() -> None:
+    ladder = Ladder()
+    for _ in range(100 * ROUNDS_MAX):
+        event = Event.WAITED if ladder.state is State.CPU_ONLY else Event.UNAVAILABLE
+        ladder = step(ladder, event, seen=False)
+    assert (ladder.rounds, ladder.given_up) == (0, False)
 
 
 def test_every_rung_is_tried_before_the_next_higher_one() -> None:

@@ -58,6 +58,9 @@ class SelfHealing(ScriptedBackend):
     def proven(self) -> None:
         self.heard.append("proven")
 
+    def failed(self, reason: str) -> None:
+        self.heard.append(f"failed: {reason}")
+
     def refused(self, reason: str) -> None:
         self.heard.append(reason)
 
@@ -176,7 +179,7 @@ class TestReturning:
         both = inference(tpu, CpuBackend(), clock=clock)
         both.open()
         both.probe()
-        assert tpu.heard == []
+        assert tpu.heard == ["failed: tpu: died (SIGABRT)"]
         assert both.why_degraded == "tpu: died (SIGABRT)"
         both.close()
 

@@ -12,6 +12,7 @@ import pytest
 from appliance.adapters.edgetpu.residents import REFUSED_RETRY_S
 from appliance.adapters.edgetpu.watch import GROWTH_BYTES_MAX, LATE_MAX, LOOK_S
 from appliance.adapters.model_folder import read_model
+from appliance.config import TpuConfig
 from appliance.core.recovery import STABLE_S, State
 from appliance.sim.tpu_bus import Outcome, Rung
 from appliance.sim.tpu_script import Act
@@ -78,14 +79,19 @@ class TestTheFrameThatMeetsTheFault:
         labels = {"tpu": "tpu", "reason": "late"}
         assert serving.meter.value("edge_tpu_answers_discarded_total", **labels) == 1.0
 
-    def test_answers_that_are_late_again_and_again_end_the_worker(self, serving: Edge) -> None:
+    def test_answers_that_are_late_again_and_again_keep_the_model_off_and_reset_nothing(self, serving: Edge) -> None:
         for _ in range(LATE_MAX):
             assert serving.backend == "tpu"
             serving.script.then(Act.LATE, DEADLINE_S + 0.1)
             assert serving.backend == "cpu"
             serving.tick()
-        assert serving.tpu.health().state is State.AFTER_RESPAWN
-        assert serving.tpu.health().aborts_1h == 1
+        health = serving.tpu.health()
+        assert (health.state, health.aborts_1h) == (State.SERVING, 0)
+        assert health.refused == ("tiny-uint8: tpu: answers later than its deadline, again and again",)
+        assert not serving.bus.tried
+        serving.clock.leap(REFUSED_RETRY_S)
+        serving.tick()
+        assert serving.backend == "tpu"
 
     def test_an_error_told_in_order_costs_one_frame_and_no_worker(self, serving: Edge) -> None:
         serving.script.then(Act.FAIL)
@@ -139,12 +145,11 @@ class TestOpening:
             assert bench.backend == "tpu"
 
     def test_one_that_hangs_is_ended_at_its_deadline(self, tmp_path: Path) -> None:
-        with edge(tmp_path) as bench:
-            bench.tpu._config = bench.tpu._config.model_copy(update={"open_deadline_s": 0.5})
+        with edge(tmp_path, config=TpuConfig(open_deadline_s=1.0)) as bench:
             bench.script.then(Act.OPEN_HANG)
             bench.tick()
             assert bench.backend == "cpu"
-            assert "no answer to load tiny-uint8 within 0.5 s" in bench.inference.why_degraded
+            assert "no answer to load tiny-uint8 within 1 s" in bench.inference.why_degraded
             assert bench.tpu.health().aborts_1h == 1
 
     def test_without_a_device_nothing_is_started_and_the_twin_serves(self, tmp_path: Path) -> None:

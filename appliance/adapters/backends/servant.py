@@ -12,6 +12,9 @@ from appliance.errors import BackendError, ModelError
 MODELS_MAX = 16
 """Models one worker serves; an Edge TPU has some 8 MB for all of them."""
 
+_LIBRARIES = (ImportError, OSError, AttributeError, TypeError, SystemError)
+"""What packages raise that are not what they should be: told in order, they are not taken for a dying device."""
+
 
 class Servant:
     """One engine, its loaded models, and the socket that orders come by."""
@@ -45,7 +48,7 @@ class Servant:
             return self._obey(packet, files)
         except ModelError as error:
             return packet._replace(kind=Kind.REFUSED, body=exchange.text(error))
-        except (BackendError, RuntimeError, ValueError, MemoryError) as error:
+        except (BackendError, RuntimeError, ValueError, MemoryError, *_LIBRARIES) as error:
             return packet._replace(kind=Kind.FAILED, body=exchange.text(error))
 
     def _obey(self, packet: Packet, files: list[int]) -> Packet:

@@ -43,6 +43,10 @@ class Host(Protocol):
         """Hear that a model may serve."""
         ...
 
+    def failed(self, model: str, reason: str) -> None:
+        """Hear that a model was open and did not answer."""
+        ...
+
     def refused(self, model: str, reason: str) -> None:
         """Hear that a model may not."""
         ...
@@ -87,6 +91,10 @@ class EdgeTpuBackend:
     def proven(self) -> None:
         """Hear that the model gave the numbers it must give."""
         self._host.proven(self._model)
+
+    def failed(self, reason: str) -> None:
+        """Hear that it did not answer."""
+        self._host.failed(self._model, reason)
 
     def refused(self, reason: str) -> None:
         """Hear that it gave other numbers."""

@@ -6,8 +6,9 @@ It knows buses and times, and nothing of workers: whoever starts one says what b
 from collections.abc import Callable
 from threading import Event as ThreadEvent
 
+from appliance.adapters.edgetpu.claims import Claims, option_of
 from appliance.adapters.ladder_file import Kept, LadderFile
-from appliance.core.accelerator import Bus, TpuDevice, choose
+from appliance.core.accelerator import Bus, TpuDevice
 from appliance.core.recovery import RUNGS, STABLE_S, Event, Ladder, State, restored, step
 from appliance.errors import BackendError, RungError
 from appliance.log import get
@@ -65,6 +66,11 @@ class Climb:
         """Since when it serves, while that is not long enough to be stable."""
         self.reason = ""
         """Why it does not serve; empty while it does."""
+        self.claims = Claims()
+        self._frozen = False
+        self._unheard: set[str] = set()
+        """Where something has appeared while this one's device was being opened."""
+        self._bus.arrivals()  # from here on
         if self.device is not None:
             self.happened(Event.PLUGGED)  # switched on again: after REPLACE, one try
 
@@ -76,7 +82,14 @@ class Climb:
     @property
     def device(self) -> TpuDevice | None:
         """What is there now."""
-        return choose(self._bus.devices(), self._wanted)
+        return self.claims.choose(self._name, self._wanted, self._bus.devices())
+
+    @property
+    def option(self) -> str:
+        """What the library calls that device now; empty when there is none."""
+        there = self._bus.devices()
+        device = self.claims.choose(self._name, self._wanted, there)
+        return "" if device is None else option_of(device, there)
 
     @property
     def due(self) -> bool:
@@ -124,11 +137,30 @@ class Climb:
         device = self.device
         if device is not None and device.bus is Bus.USB:
             self._path = device.path
-        self._bus.arrivals()
+        if device is not None:
+            self.claims.claim(self._name, device.path)
+        self._unheard |= {path for path in self._bus.arrivals() if device is None or path != device.path}
+
+    def failed(self, reason: str) -> None:
+        """Hear that the device was lost, or did not come back."""
+        self.happened(Event.LOST if self._ladder.serves else Event.FAILED, reason)
+        self.settled()
+
+    def check_access(self) -> None:
+        """See whether the device may be opened. Raises UnfitError: nothing on the bus would help."""
+        device = self.device
+        if device is not None:
+            self._bus.check_access(device)
+
+    def freeze(self) -> None:
+        """Let nothing that happens from now on count: the appliance ends, and breaks off what is under way."""
+        self._frozen = True
 
     def arrived(self) -> None:
         """Look whether a device was plugged in; if so something is tried at once."""
-        if self._bus.arrivals() and self.device is not None:
+        device, heard = self.device, self._unheard | set(self._bus.arrivals())
+        self._unheard.clear()
+        if device is not None and device.path in heard:
             if not self._ladder.serves:
                 _log.info("edge tpu plugged in", tpu=self._name, state=self._ladder.state.value)
             if self._ladder.state in RUNGS - {State.LAST_TRY}:
@@ -137,8 +169,11 @@ class Climb:
 
     def happened(self, event: Event, reason: str = "") -> None:
         """Take one step of the table, and remember what has to survive a reboot."""
+        if self._frozen:
+            return
         before, device = self._ladder, self.device
-        self._ladder = after = step(before, event, dfu=device is not None and device.dfu)
+        seen = device is not None or bool(self._path)
+        self._ladder = after = step(before, event, dfu=device is not None and device.dfu, seen=seen)
         self.reason = "" if after.serves else self._worst(event, reason)
         if before.state in RUNGS and event in OUTCOMES:
             self._meter.count("edge_tpu_recovery_total", rung=before.state.value, outcome=event.value)
@@ -167,7 +202,7 @@ class Climb:
             self._bus.rebind(device)
         elif state is State.POWER_CYCLE:
             path = device.path if device is not None else self._path
-            if not path:
+            if not path or path in self.claims.held_by_others(self._name):
                 raise RungError(self._absent())
             self._bus.power_cycle(path)
         else:

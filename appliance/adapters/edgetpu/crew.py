@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from appliance.adapters.backends.worker import Worker
-from appliance.adapters.edgetpu.pairing import CRASHES
 from appliance.errors import BackendError, UnfitError
 from appliance.log import get
 from appliance.ports import Meter
@@ -32,23 +31,23 @@ class Crew:
         """Start a worker once its predecessors are gone.
 
         Raises:
-            UnfitError: a library or a runtime is missing, which it says itself, or crashes when it is loaded.
-            BackendError: it cannot be started.
+            UnfitError: it does not start: a library or a runtime is missing or crashes, or the device has no memory for
+                it. The hardware was not touched.
         """
         self.collect(REAP_S)
         if len(self._corpses) >= CORPSES_MAX:
             msg = f"{self._name}: {len(self._corpses)} workers cannot be ended; restart the device"
-            raise BackendError(msg)
-        worker = self._hire()
+            raise UnfitError(msg)
+        try:
+            worker = self._hire()
+        except BackendError as error:
+            raise UnfitError(str(error)) from error
         try:
             worker.start(deadline_s)
         except BackendError as error:
-            unfit = (worker.alive and not worker.owes) or worker.died_of in CRASHES
             worker.kill("it did not start")
             self._corpses.append(worker)
-            if unfit:
-                raise UnfitError(str(error)) from error
-            raise
+            raise UnfitError(str(error)) from error
         self.serving = worker
         return worker
 

@@ -1,12 +1,16 @@
 """Which models are on an Edge TPU's worker, and which are kept off it."""
 
 import hashlib
+from collections import Counter
 
 from appliance.adapters.backends.exchange import Signature
 from appliance.ports import Clock
 
 REFUSED_RETRY_S = 3600.0
 """How long a model that is kept off is left alone while nothing of the Edge TPU has changed."""
+
+DEATHS_MAX = 2
+"""Workers that may end in a row while the same model is being loaded, before it is kept off for the others' sake."""
 
 
 class Residents:
@@ -17,6 +21,13 @@ class Residents:
         self._clock = clock
         self._numbers: dict[str, int] = {}
         self._refused: dict[str, tuple[str, float]] = {}
+        self._serving: set[str] = set()
+        self._sound: set[str] = set()
+        """Models that were proven since the process began."""
+        self._deaths: Counter[str] = Counter()
+        """Workers that ended in a row while a model was being loaded."""
+        self.expected = 0
+        """How many models are to run here."""
 
     @property
     def some(self) -> bool:
@@ -39,14 +50,31 @@ class Residents:
     def leave(self) -> None:
         """Forget them all: there is another worker."""
         self._numbers.clear()
+        self._serving.clear()
 
     def refuse(self, model: str, reason: str) -> None:
         """Keep a model off for ``REFUSED_RETRY_S``."""
+        self._serving.discard(model)
         self._refused[model] = (reason, self._clock.monotonic_s())
 
     def admit(self, model: str) -> None:
         """Let a model be there."""
         self._refused.pop(model, None)
+        self._serving.add(model)
+        self._sound.add(model)
+        self._deaths.pop(model, None)
+
+    def blame(self, model: str) -> bool:
+        """Hear that the worker ended while ``model`` was being loaded; say whether the model is to blame.
+
+        It is when another was sound here, or when it has happened ``DEATHS_MAX`` times and there is another to try.
+        """
+        self._deaths[model] += 1
+        return bool(self._sound - {model}) or (self.expected > 1 and self._deaths[model] >= DEATHS_MAX)
+
+    def others_serve(self, model: str) -> bool:
+        """Whether another model was proven on this worker."""
+        return bool(self._serving - {model})
 
     def forgive(self) -> None:
         """Let each be tried again: the Edge TPU is another one now, or was lost and comes back."""

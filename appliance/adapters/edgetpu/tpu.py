@@ -8,30 +8,29 @@ import random
 from collections.abc import Callable
 from threading import Lock
 
-from appliance.adapters.backends.exchange import Signature
 from appliance.adapters.backends.worker import Worker
 from appliance.adapters.edgetpu.backend import EdgeTpuBackend, Place
+from appliance.adapters.edgetpu.claims import Claims
 from appliance.adapters.edgetpu.climb import Climb
 from appliance.adapters.edgetpu.crew import Crew
-from appliance.adapters.edgetpu.pairing import CRASHES, Pairing
-from appliance.adapters.edgetpu.residents import Residents, key_of
+from appliance.adapters.edgetpu.loader import Loader
+from appliance.adapters.edgetpu.pairing import Pairing
+from appliance.adapters.edgetpu.residents import Residents
 from appliance.adapters.edgetpu.watch import Watch
 from appliance.adapters.ladder_file import LadderFile
 from appliance.config import TpuConfig
 from appliance.core.accelerator import TpuHealth
 from appliance.core.model import Model
-from appliance.core.recovery import Event
 from appliance.core.types import Array, Outputs
-from appliance.errors import BackendError, ModelError, UnfitError
+from appliance.errors import BackendError
 from appliance.log import get
 from appliance.ports import Clock, Meter, TpuBus
-from appliance.trust.consistency import EDGETPU_FILE
 
 ENGINE = "appliance.adapters.backends.edgetpu_engine:EdgeTpuEngine"
-START_DEADLINE_S = 20.0
-"""For a worker to load its libraries; half a second on x86-64, several on a Pi with a slow card."""
 LATE_GRACE_S = 1.0
 """How much longer an overdue answer is waited for, by the probing thread, before its worker is given up."""
+CLOSE_S = 2.0
+"""How long an opening that was broken off is waited for at the end."""
 OPENING_WAIT_S = 60.0
 """How long a model waits for another one that is being opened on the same Edge TPU."""
 
@@ -71,15 +70,30 @@ class EdgeTpu:
         self._crew = Crew(name, meter, lambda: self._hire(self._pairing.runtime))
         self._watch = Watch(config.performance, bus, clock)
         self._pairing = Pairing(config.runtime, self._hire, self._crew.bury)
+        self._closed = False
         self._opening = Lock()
         self._residents = Residents(clock)
+        self._loader = Loader(
+            name,
+            climb=self._climb,
+            crew=self._crew,
+            watch=self._watch,
+            residents=self._residents,
+            pairing=self._pairing,
+            open_deadline_s=config.open_deadline_s,
+        )
         self._lost: str = ""
         """Why the serving worker was dismissed, until the probing thread has heard of it."""
         self._retiring = ""
         """Why the serving worker is to be replaced in order; it is asked no more."""
 
+    def agree(self, claims: Claims) -> None:
+        """Share the devices with the other Edge TPUs that were given the same ``claims``. Before anything is opened."""
+        self._climb.claims = claims
+
     def backend(self) -> EdgeTpuBackend:
         """Make the backend of one model."""
+        self._residents.expected += 1
         return EdgeTpuBackend(self)
 
     def open(self, model: Model) -> Place:
@@ -89,16 +103,18 @@ class EdgeTpu:
             ModelError: there is no compiled file, or it contradicts its description.
             BackendError: it cannot serve now.
         """
-        if model.tflite_edgetpu is None:
-            name = f"{model.name} {model.version}"
-            msg = f"{name}: no {EDGETPU_FILE} in its folder; `appliance forge compile` makes it"
-            raise ModelError(msg)
         if not self._opening.acquire(timeout=OPENING_WAIT_S):
             msg = f"{self.name}: another model is being opened"
             raise BackendError(msg)
         try:
-            worker = self._serving() or self._revived()
-            return self._loaded(worker, model)
+            if self._closed:
+                msg = f"{self.name}: closed"
+                raise BackendError(msg)
+            worker = self._serving(model.name)
+            if worker is None:
+                self._retiring = ""
+                worker = self._loader.revive()
+            return self._loader.load(worker, model)
         finally:
             self._opening.release()
 
@@ -137,6 +153,16 @@ class EdgeTpu:
         self._residents.refuse(model, reason)
         self._climb.returned()
 
+    def failed(self, model: str, reason: str) -> None:
+        """Hear that a model was open and did not answer: it alone where another one serves, else the device."""
+        worker = self._crew.serving
+        if worker is None or worker.owes or not worker.alive:
+            return  # heard of already, or settled by the next opening
+        if self._residents.others_serve(model):
+            self._residents.refuse(model, reason)
+        else:
+            self._dismiss(worker, reason)
+
     def tend(self) -> None:
         """Look after it; see ``ports.Accelerator``."""
         if not self._opening.acquire(blocking=False):
@@ -168,21 +194,35 @@ class EdgeTpu:
 
     def close(self) -> None:
         """End its worker. Idempotent."""
-        self._crew.retire()
-        self._bus.close()
+        self._closed = True
+        self._climb.freeze()
+        if not self._opening.acquire(blocking=False):
+            if (worker := self._crew.serving) is not None:
+                worker.kill("closed")  # it is being opened: its order ends at once, and the probing thread lets go
+            if not self._opening.acquire(timeout=CLOSE_S):
+                return  # in a rung: what it does to the bus ends by itself, and a worker ends with this process
+        try:
+            self._crew.retire()
+            self._bus.close()
+        finally:
+            self._opening.release()
 
     def _hire(self, runtime: str) -> Worker:
         """Start a worker's process. Raises BackendError."""
         own = {
             "library": self._config.library,
             "runtime": runtime,
-            "device": self._config.device,
+            "device": self._climb.option or self._config.device,
             "Performance": self._watch.performance.capitalize(),
         }
         return Worker(self._engine, own | self._config.options, name=self.name)
 
-    def _serving(self) -> Worker | None:
-        """Return the serving worker if it can be used, after an overdue answer has come."""
+    def _serving(self, model: str) -> Worker | None:
+        """Return the serving worker if it can be used, after an overdue answer has come.
+
+        Raises BackendError when ``model`` answers too late again and again: its deadline is too short for it, or the
+        device stalls now and then; neither is mended by a reset.
+        """
         worker = self._crew.serving
         if worker is not None and self._retiring:
             self._crew.retire()
@@ -194,86 +234,31 @@ class EdgeTpu:
         if took_s is None or not worker.alive:
             self._dismiss(worker, f"{self.name}: {'hangs' if worker.alive else 'died'}")
         elif self._watch.late(took_s):
-            self._dismiss(worker, f"{self.name}: too slow, again and again")
+            reason = f"{self.name}: answers later than its deadline, again and again"
+            self._residents.refuse(model, reason)
+            raise BackendError(reason)
         else:
             return worker
         self._hear_of_loss()
         return None
-
-    def _revived(self) -> Worker:
-        """Start a worker: at once where the hardware is well, else as the ladder says. Raises BackendError."""
-        if not self._climb.ladder.serves:
-            self._climb.attempt()
-        self._residents.leave()
-        try:
-            worker = self._crew.start(START_DEADLINE_S)
-        except UnfitError as error:
-            self._climb.happened(Event.MISFIT, str(error))
-            raise
-        except BackendError as error:
-            self._fail(str(error))
-            raise
-        self._watch.started()
-        _log.info("edge tpu worker started", tpu=self.name, pid=worker.pid, **worker.facts)
-        if worker.facts.get("network") != "closed":
-            _log.warning("the kernel does not close the network to the worker of this Edge TPU", tpu=self.name)
-        return worker
-
-    def _loaded(self, worker: Worker, model: Model) -> Place:
-        """Load a model on a worker, once. Raises BackendError, ModelError."""
-        content = model.tflite_edgetpu
-        assert content is not None, "open has seen to it"
-        signature = Signature(model.name, model.version, EDGETPU_FILE, model.input, model.outputs)
-        key = key_of(signature, content)
-        number = self._residents.number(key)
-        if number is None:
-            try:
-                number = worker.load(signature, content, self._config.open_deadline_s)
-            except BackendError as error:
-                raise BackendError(self._load_failed(worker, signature, content, str(error))) from error
-            self._climb.settled()
-            self._watch.opened(self._climb.device, worker)
-            self._residents.add(key, number)
-        return Place(worker, number, model.name)
-
-    def _load_failed(self, worker: Worker, signature: Signature, content: bytes, reason: str) -> str:
-        """Hear that a model could not be loaded; returns why, in words that help."""
-        sound = worker.alive and not worker.owes
-        if sound and self._residents.some:  # others are served: this one alone does not fit beside them
-            self._residents.refuse(signature.name, reason)
-            return reason
-        if self._crew.dismiss(worker, reason) and not sound:
-            self._watch.aborted()
-        self._crew.collect(LATE_GRACE_S)
-        if worker.died_of in CRASHES and not self._climb.ladder.serves:
-            told = self._pairing.examine(signature, content, self._config.open_deadline_s)
-            if told:
-                self._climb.happened(Event.MISFIT, told)
-                return told
-        self._fail(reason)
-        return reason
-
-    def _fail(self, reason: str) -> None:
-        """Hear that a try was in vain."""
-        self._climb.happened(Event.LOST if self._climb.ladder.serves else Event.FAILED, reason)
-        self._climb.settled()
 
     def _dismiss(self, worker: Worker, reason: str, *, abort: bool = True) -> None:
         """Kill the serving worker; the probing thread takes it from there. For any thread.
 
         ``abort``: the worker itself has failed, and not the device under it.
         """
-        if self._crew.dismiss(worker, reason.removeprefix(f"{self.name}: ")):
-            self._lost = reason
-            if abort:
-                self._watch.aborted()
+        if self._crew.serving is not worker:
+            return
+        self._lost = reason  # before the worker goes: the probing thread must not start another unheard
+        if self._crew.dismiss(worker, reason.removeprefix(f"{self.name}: ")) and abort:
+            self._watch.aborted()
 
     def _hear_of_loss(self) -> None:
         """Take the step of the ladder that a loss is."""
         reason, self._lost = self._lost, ""
-        if reason:
+        if reason and not self._closed:
             self._residents.forgive()
-            self._fail(reason)
+            self._climb.failed(reason)
 
     def _look(self) -> None:
         """Look at the device and the worker; what they show may end the worker, or have it replaced in order."""

@@ -111,8 +111,9 @@ class Watch:
     def look(self, device: TpuDevice | None, worker: Worker | None) -> Found:
         """Compare the device on the bus with what was opened; now and then read temperature and memory."""
         self.device = device
-        if worker is not None and self._opened is not None and device != self._opened:
-            self._opened = None
+        if self._opened is not None and device != self._opened:
+            if worker is not None or device is not None:
+                self._opened = None
             if device is None:
                 return Found(lost="it has left the bus")
             self._resets.append(self._clock.monotonic_s())

@@ -4,6 +4,7 @@ What this process may not do (the appliance runs without rights, and ``/sys`` is
 does for it, where that is installed: rebinding a driver and switching a port's power need root.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -18,7 +19,7 @@ from appliance.adapters.tpu_bus.recovery_request import SOCKET, Action, Request
 from appliance.adapters.tpu_bus.refusal import NotPermittedError
 from appliance.adapters.tpu_bus.sysfs import Sysfs
 from appliance.core.accelerator import Bus, TpuDevice
-from appliance.errors import BackendError, RungError
+from appliance.errors import BackendError, RungError, UnfitError
 from appliance.ports import Clock
 
 RETURN_S = 3.0
@@ -72,6 +73,16 @@ class LinuxTpuBus:
     def devices(self) -> tuple[TpuDevice, ...]:
         """List those that are there now, USB first, each bus in the order of its paths."""
         return self._sysfs.devices()
+
+    def check_access(self, device: TpuDevice) -> None:
+        """See whether this process may open a device's file, if it is still there. Raises UnfitError."""
+        file = self._sysfs.below(device.node)
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            msg = (
+                f"{device}: {device.node}: permission denied; install systemd/udev/rules.d/60-edge-tpu.rules, let the "
+                "appliance's user be in its group, and plug it in again"
+            )
+            raise UnfitError(msg)
 
     def reset(self, device: TpuDevice) -> None:
         """Reset a device on USB, found again by its path: it has another device file each time it comes back.

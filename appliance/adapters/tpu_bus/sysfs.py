@@ -93,6 +93,8 @@ class Sysfs:
         """Measure; None on USB, which has no sensor. Raises BackendError for what is no temperature."""
         if device.bus is not Bus.PCI:
             return None
+        if not (self.root / _APEX / device.path / "temp").exists():
+            return None
         text = self.text(f"{_APEX}/{device.path}/temp")
         try:
             temp_c = int(text) / 1000
