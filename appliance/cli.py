@@ -18,6 +18,7 @@ from rich.table import Column, Table
 
 from appliance import __version__, log
 from appliance import config as configuration
+from appliance.bench_cli import app as bench_app
 from appliance.errors import (
     ApplianceError,
     BackendError,
@@ -28,8 +29,10 @@ from appliance.errors import (
     NoBackendError,
     SensorError,
 )
+from appliance.tpu_cli import app as tpu_app
 
 MODELS_ROOT = Path("models")
+STATE_FOLDER = configuration.NodeConfig().state_dir
 
 
 class Exit(IntEnum):
@@ -68,7 +71,7 @@ app = typer.Typer(
 )
 model_app = typer.Typer(help="Look at model folders: what is there, what a model says of itself, whether it is sound.")
 app.add_typer(model_app, name="model", no_args_is_help=True)
-bench_app = typer.Typer()
+app.add_typer(tpu_app, name="tpu", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 _out = Console()
@@ -172,70 +175,28 @@ def demo(
     raise typer.Exit(demonstration.run(seconds=seconds, console=_out))
 
 
-@bench_app.callback(invoke_without_command=True)
-def bench(
-    context: typer.Context,
-    *,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Only these measurements (may be given more than once).")
-    ] = None,
-) -> None:
-    """Measure speed as ratios within one run, so that a noisy machine does not decide the outcome.
-
-    loop_overhead: frames/s of the whole loop over bare invoke(). publish: capture to publish. transactions: request to
-    decision at 200 requests/s. start: time to the first decision, memory. disk: bytes written per 1,000 alerts.
-    Exit code 0, or 1 when an aim was missed.
-
-    Example: appliance bench --only loop_overhead --only disk --json bench.json
-    """
-    if context.invoked_subcommand is not None:
-        return
-    from appliance import bench as benches  # noqa: PLC0415 - heavy imports only where they are needed
-
-    log.configure("error", "auto")
-    raise typer.Exit(benches.run(only=tuple(only or ()), json_file=json_file, console=_out))
-
-
-@bench_app.command("models")
-def bench_models(
+@model_app.command("list")
+def model_list(
     root: RootOption = MODELS_ROOT,
     *,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
-    ] = None,
-    chart: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the times here, as SVG.")] = None,
-    rounds: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="How often each model takes its turn; default: 20.")
-    ] = None,
+    state: Annotated[
+        Path, typer.Option("--state", metavar="DIR", help="The appliance's state folder, where routes are kept.")
+    ] = STATE_FOLDER,
 ) -> None:
-    """Judge every model INT8 against float, weigh it, and time it on three runtimes with one and two threads.
-
-    All in one run, in turns, from what is committed beside each model (evaluation/); nothing is trained. ONNX Runtime
-    and tflite-runtime are put into environments of their own, once; what cannot be installed is told and left out.
-    Exit code 0, or 1 when quantisation cost a model more than its aim allows.
-
-    Example: appliance bench models --chart models.svg --json models.json
-    """
-    from appliance.bench import models as bench_of_models  # noqa: PLC0415 - heavy imports only where they are needed
-
-    log.configure("error", "auto")
-    raise typer.Exit(bench_of_models.run(root, json_file=json_file, chart=chart, rounds=rounds, console=_out))
-
-
-@model_app.command("list")
-def model_list(root: RootOption = MODELS_ROOT) -> None:
     """List the model folders under --models, sound or not.
+
+    The route is what `appliance bench --route` measured here: the backend that is asked first stands in front.
 
     Example: appliance model list --models /usr/share/appliance/models
     """
     from appliance.adapters.model_folder import list_models  # noqa: PLC0415 - only where it is needed
+    from appliance.compose.routes import told  # noqa: PLC0415 - only where it is needed
 
-    table = Table(Column("model", no_wrap=True), "version", "task", "input", "size", "licence", "state")
-    for entry in list_models(root):
-        table.add_row(*entry)
+    log.configure("warning", "auto")
+    routes = told(state)
+    table = Table(Column("model", no_wrap=True), "version", "task", "input", "size", "licence", "state", "route")
+    for *cells, sha256 in list_models(root):
+        table.add_row(*cells, routes.get(sha256, ""))
     _out.print(table)
 
 

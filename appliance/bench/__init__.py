@@ -1,16 +1,15 @@
 """``appliance bench``: speed as ratios within one run, so that a noisy machine does not decide the outcome."""
 
-import json
-import os
-import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
-from appliance import __version__
-from appliance.bench import disk, overhead, publish, start, transactions
+from appliance.adapters.clock import SystemClock
+from appliance.bench import blindness, disk, failover, overhead, publish, report, returning, start, transactions, worker
 from appliance.bench.figure import Figure, Progress
 from appliance.errors import BrokerError, ConfigError
 
@@ -20,69 +19,62 @@ MEASUREMENTS: dict[str, Callable[[Progress], list[Figure]]] = {
     "transactions": transactions.measure,
     "start": start.measure,
     "disk": disk.measure,
+    "worker_overhead": worker.measure,
+    "return_s": returning.measure,
+    "failover": failover.measure,
+    "blind_as_empty": blindness.measure,
 }
-AIMS_REACHED, AIM_MISSED = 0, 1
+LINE_INTERVAL_S = 5.0
+"""Where there is no terminal, a line of progress at most this often."""
 
 
-def run(*, only: tuple[str, ...], json_file: Path | None, console: Console) -> int:
+def run(*, only: tuple[str, ...], json_file: Path | None, console: Console, faults: int = failover.FAULTS) -> int:
     """Take the measurements named (all when none is), print them as a table, write them as JSON when asked.
 
-    Returns AIMS_REACHED or AIM_MISSED. Raises ConfigError for an unknown name. A measurement whose broker is not
-    there is told as not taken.
+    ``faults`` of each kind are injected by ``failover``. Returns AIMS_REACHED or AIM_MISSED. Raises ConfigError for an
+    unknown name. A measurement whose broker is not there is told as not taken.
     """
     unknown = sorted(set(only) - MEASUREMENTS.keys())
     if unknown:
         message = f"--only {unknown[0]}: no such measurement; there are {', '.join(MEASUREMENTS)}"
         raise ConfigError(message)
-    table = Table(
-        Column("measurement", no_wrap=True),
-        "value",
-        "aim",
-        "",
-        title=f"appliance {__version__} on {_machine()}",
-        title_justify="left",
-    )
+    measurements = MEASUREMENTS | {
+        "failover": partial(failover.measure, faults=faults),
+        "blind_as_empty": partial(blindness.measure, faults=faults),
+    }
+    table = report.table()
     figures: list[Figure] = []
     for name in only or tuple(MEASUREMENTS):
-        with console.status(f"{name} ...") as status:
-            try:
-                figures += _taken(name, lambda step, name=name: status.update(f"{name}: {step}"), table)  # type: ignore[misc]  # the default binds the loop's name
-            except BrokerError as error:
-                table.add_row(name, "not taken", "", str(error))
+        figures += _taken(name, measurements[name], table, console)
     console.print(table)
     if json_file is not None:
-        json_file.write_text(json.dumps(_document(figures), indent=2) + "\n")
-    return AIMS_REACHED if all(figure.reached for figure in figures) else AIM_MISSED
+        report.write(json_file, figures)
+    return report.code(figures)
 
 
-def _taken(name: str, progress: Progress, table: Table) -> list[Figure]:
+def _taken(name: str, measure: Callable[[Progress], list[Figure]], table: Table, console: Console) -> list[Figure]:
     """Take one measurement and add its rows."""
-    figures = MEASUREMENTS[name](progress)
-    for figure in figures:
-        verdict = "" if not figure.aim else ("[green]reached[/green]" if figure.reached else "[red]missed[/red]")
-        remark = " ".join(part for part in (verdict, figure.note) if part)
-        table.add_row(figure.name, f"{figure.value:,.4g} {figure.unit}", figure.aim, remark)
+    with console.status(f"{name} ...") as status:
+        tell = _Lines(console) if not console.is_terminal else status.update
+        try:
+            figures = measure(lambda step: tell(f"{name}: {step}"))
+        except BrokerError as error:
+            table.add_row(name, "not taken", "", str(error))
+            return []
+    report.add(table, figures)
     return figures
 
 
-def _document(figures: list[Figure]) -> dict[str, object]:
-    """The JSON form: one object a figure, by name."""
-    return {
-        "version": __version__,
-        "machine": _machine(),
-        "figures": {
-            figure.name: {
-                "value": figure.value,
-                "unit": figure.unit,
-                "aim": figure.aim or None,
-                "reached": figure.reached,
-                "note": figure.note,
-            }
-            for figure in figures
-        },
-    }
+class _Lines:
+    """Progress for a file or a pipe: now and then a line. For any thread."""
 
+    def __init__(self, console: Console) -> None:
+        self._console, self._clock, self._lock = console, SystemClock(), Lock()
+        self._told_s = self._clock.monotonic_s()
 
-def _machine() -> str:
-    """What this was measured on."""
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    def __call__(self, line: str) -> None:
+        """Print ``line``, unless one was printed a moment ago."""
+        with self._lock:
+            if self._clock.monotonic_s() - self._told_s >= LINE_INTERVAL_S:
+                self._told_s = self._clock.monotonic_s()
+                self._console.print(line, style="dim", highlight=False, soft_wrap=True)

@@ -1,7 +1,9 @@
 """The appliance as benches run it: real model, real footage, frames from memory, state in a temporary folder."""
 
 import contextlib
+import hashlib
 import itertools
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,10 +18,14 @@ from appliance.config import Config
 from appliance.core.types import Array, Frame, FrameKind
 from appliance.errors import ConfigError, Idle
 from appliance.ports import Backend, Sensor
+from appliance.trust.consistency import EDGETPU_FILE
+from appliance.trust.model import DESCRIPTION_FILE
+from appliance.trust.networks import EDGE_TPU_OP
 
 ROOT = Path(__file__).parents[2]
 PERSON = ROOT / "models" / "person" / "1.1.0"
 FRAUD = ROOT / "models" / "fraud" / "1.0.0"
+HEARTBEAT = ROOT / "models" / "heartbeat" / "1.0.0"
 FOOTAGE = ROOT / "examples" / "footage" / "people-walking.avi"
 CHANNEL = "bench"
 STOP_TIMEOUT_S = 10.0
@@ -66,6 +72,23 @@ def pictures(count: int) -> list[Array]:
         message = f"{FOOTAGE}: not there or shorter than {count} pictures; benches need a clone of the repository"
         raise ConfigError(message)
     return list(read)
+
+
+def compiled_folder(source: Path, root: Path) -> Path:
+    """Copy a model's folder below ``root``, with a compiled file beside the twin's; returns where.
+
+    The compiled file is the twin's with the name of the compiler's op after its end: the stand-in runs it, and so
+    would nothing else that is called an Edge TPU.
+    """
+    folder = root / source.parent.name / source.name
+    shutil.copytree(source, folder)
+    content = (source / "model.tflite").read_bytes() + EDGE_TPU_OP
+    (folder / EDGETPU_FILE).write_bytes(content)
+    description = (source / DESCRIPTION_FILE).read_text()
+    digest = hashlib.sha256(content).hexdigest()
+    listed = description.replace("[files]\n", f'[files]\n"{EDGETPU_FILE}" = "{digest}"\n', 1)
+    (folder / DESCRIPTION_FILE).write_text(listed)
+    return folder
 
 
 def camera_config(state_dir: Path, *, port: int, protocol: str = "5", threshold: float = 0.6) -> Config:
@@ -121,13 +144,13 @@ def built(
 
 
 @contextlib.contextmanager
-def running(appliance: Appliance) -> Iterator[None]:
-    """Run an appliance in the background while the context is."""
+def running(appliance: Appliance) -> Iterator[Thread]:
+    """Run an appliance in the background while the context is; its thread lives as long as nothing crashes."""
     stop = Event()
     thread = Thread(target=appliance.run, args=(stop,), name="appliance", daemon=True)
     thread.start()
     try:
-        yield
+        yield thread
     finally:
         stop.set()
         thread.join(STOP_TIMEOUT_S)

@@ -1,17 +1,28 @@
 """The benches run and say what they measured; what they measure on this machine is nobody's test."""
 
 import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from appliance.bench import MEASUREMENTS
-from appliance.bench.figure import Figure, at_least, at_most, quantile
+from appliance import bench
+from appliance.adapters.model_folder import read_model
+from appliance.bench import MEASUREMENTS, blindness, failover, returning, worker
+from appliance.bench.edge import INVOKE_DEADLINE_S, Stream, rig
+from appliance.bench.figure import Figure, Progress, at_least, at_most, quantile
+from appliance.bench.soak.soaking import Soaked
+from appliance.sim.tpu_faults import Fault
+from appliance.sim.tpu_script import Act
 from tests.command import Command
+from tests.model_folders import TINY
 
-REACHED, MISSED, WRONG = 0, 1, 78
+REACHED, MISSED, USAGE, WRONG = 0, 1, 2, 78
 
 
 @pytest.fixture
@@ -46,6 +57,136 @@ def test_an_unknown_measurement_is_78_and_names_those_there_are(appliance: Comma
 def test_the_help_says_what_each_measurement_is(appliance: Command, name: str) -> None:
     told = appliance("bench", "--help").out
     assert f"{name}: " in " ".join(told.split())
+
+
+def silent(_step: str) -> None:
+    """Nobody listens to the progress."""
+
+
+def by_name(figures: list[Figure]) -> dict[str, Figure]:
+    return {figure.name: figure for figure in figures}
+
+
+def test_failover_times_the_decision_that_meets_each_fault_and_loses_none() -> None:
+    kinds = (Act.ABORT, Act.LATE, Act.FAIL, Act.LIE, Act.LEAK, Act.OPEN_FAIL)
+    told: list[str] = []
+    figures = by_name(failover.measure(told.append, faults=1, kinds=kinds, folder=TINY))
+    assert list(figures) == [*(f"failover_ms_p99_{kind.value}" for kind in kinds), "decisions_lost"]
+    assert (figures["decisions_lost"].value, figures["decisions_lost"].reached) == (0, True)
+    assert figures["failover_ms_p99_late"].value >= INVOKE_DEADLINE_S * 1e3, "the frame waited for its deadline"
+    bounds = {figure.aim for name, figure in figures.items() if name != "decisions_lost"}
+    assert len(bounds) == 1, "one deadline, one CPU"
+    assert float(bounds.pop().removeprefix("<= ")) > INVOKE_DEADLINE_S * 1e3 + failover.SLACK_MS
+    assert {line.partition(":")[0] for line in told} == {kind.value for kind in kinds}
+
+
+@pytest.mark.slow
+def test_no_kind_of_fault_that_the_stand_in_knows_costs_a_decision() -> None:
+    figures = by_name(failover.measure(silent, faults=2))
+    assert len(figures) == len(Act) + 1
+    assert figures["decisions_lost"].value == 0
+
+
+def test_an_answer_that_is_not_the_cpus_counts_as_lost() -> None:
+    """A lie that is told to a frame, and not to the golden vectors, is what the comparison is there for."""
+    with rig(read_model(TINY)) as one:
+        one.until_served()
+        stream = Stream(one, seed=1)
+        with stream.running():
+            stream.next_s()
+            assert stream.lost == 0
+            stream.next_s(lambda: one.device.script.then(Act.LIE))
+            stream.next_s()
+        assert stream.lost == 1
+
+
+def test_worker_overhead_holds_the_round_trip_against_the_bare_invoke() -> None:
+    figures = by_name(worker.measure(silent, rounds=2))
+    assert {name: figure.aim for name, figure in figures.items()} == {
+        "worker_overhead_ms_p50": "<= 0.3",
+        "worker_overhead_ms_p99": "",
+        "worker_throughput": ">= 0.95",
+    }
+    assert "300 x 300 x 3" in figures["worker_overhead_ms_p50"].note
+    assert 0.0 < figures["worker_throughput"].value < 2.0
+
+
+@pytest.mark.slow
+def test_return_s_is_the_time_from_the_plug_to_the_first_decision() -> None:
+    figures = by_name(returning.measure(silent, returns=1, away_s=0.0))
+    assert 0.0 < figures["return_s"].value == figures["return_s_max"].value
+
+
+@pytest.mark.parametrize(("faults", "rounds"), [(1, 1), (79, 1), (200, 5)])
+def test_blind_as_empty_lets_every_kind_of_fault_happen_and_tells_what_the_witness_saw(
+    monkeypatch: pytest.MonkeyPatch, faults: int, rounds: int
+) -> None:
+    """The appliance that it happens to is a soak's, and is tested as one."""
+    happened: list[str] = []
+
+    class Hand:
+        def settle(self) -> None:
+            happened.append("settled")
+
+        def fault(self, _name: str, fault: Fault) -> None:
+            happened.append(fault.name)
+
+    @contextmanager
+    def attended(soaked: Soaked, _tell: Progress, *channels: str) -> Iterator[Hand]:
+        assert channels == ("gate",)
+        yield Hand()
+        soaked.counts += {"compared": 100, "blind_as_empty": 1, "lost": 2, "wrong": 3}
+
+    monkeypatch.setattr(blindness, "attended", attended)
+    figures = by_name(blindness.measure(silent, faults=faults))
+    assert Counter(happened) == Counter({act.value: rounds for act in Act} | {"settled": 1})
+    assert {name: figure.value for name, figure in figures.items()} == {
+        "blind_as_empty": 1,
+        "blind_decisions": 2,
+        "blind_wrong": 3,
+    }
+    assert not any(figure.reached for figure in figures.values())
+
+
+@pytest.mark.slow
+def test_a_picture_of_people_never_reads_as_nobody_whatever_the_edge_tpu_does() -> None:
+    figures = blindness.measure(silent, faults=1)
+    assert [(figure.name, figure.value) for figure in figures] == [
+        ("blind_as_empty", 0),
+        ("blind_decisions", 0),
+        ("blind_wrong", 0),
+    ]
+
+
+def test_where_there_is_no_terminal_progress_is_told_in_lines_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "LINE_INTERVAL_S", 0.0)
+
+    def measure(progress: Progress) -> list[Figure]:
+        progress("half of it")
+        return [Figure("quick", 1.0, "s")]
+
+    monkeypatch.setitem(MEASUREMENTS, "quick", measure)
+    assert bench.run(only=("quick",), json_file=None, console=Console()) == REACHED
+    assert "quick: half of it\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--route",),
+        ("--config", "a.toml"),
+        ("--soak", "1", "--route", "--config", "a.toml"),
+        ("--soak", "1", "--only", "disk"),
+        ("--soak", "0"),
+        ("--faults", "0"),
+        ("--seed", "-1"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_contradict_one_another_are_wrong_usage(appliance: Command, words: tuple[str, ...]) -> None:
+    assert appliance("bench", *words).code == USAGE
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
