@@ -22,6 +22,8 @@ SETTLING_INVOKES = 8
 """The first invokes after a load, which carry the weights to the device, are no measure."""
 WINDOW_INVOKES = 64
 """Invokes of the baseline, and of what is compared with it: medians of so many stand still under single hiccups."""
+DRIFT_S_MIN = 0.001
+"""Slower by this at least: a model of a tenth of a millisecond doubles its time when the host is busy."""
 DRIFT_FACTOR = 1.5
 """Slower than the baseline by this: far beyond what medians scatter, and early (the PCIe driver's first step is 2)."""
 _LEARNING_INVOKES = SETTLING_INVOKES + WINDOW_INVOKES
@@ -74,7 +76,7 @@ class Drift:
         assert median_s is not None, "something was observed"
         if self._baseline_s is None:
             self._baseline_s = median_s
-        self._slow = median_s > DRIFT_FACTOR * self._baseline_s
+        self._slow = median_s > max(DRIFT_FACTOR * self._baseline_s, self._baseline_s + DRIFT_S_MIN)
         first, self._told = self._slow and not self._told, self._told or self._slow
         return first
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from appliance.core.drift import (
     COOLING_S,
     DRIFT_FACTOR,
+    DRIFT_S_MIN,
     PERFORMANCES,
     RECOMPUTE_INVOKES,
     SETTLING_INVOKES,
@@ -236,3 +237,11 @@ def test_whatever_is_told_the_level_moves_by_one_not_too_often_and_within_what_i
             assert (place - before, now_s - max(slowed_s, stepped_s) >= COOLING_S) == (1, True)
         if place != before:
             stepped_s = now_s
+
+
+def test_a_tiny_model_that_doubles_its_tenth_of_a_millisecond_is_not_taken_for_heat() -> None:
+    drift = Drift()
+    for _ in range(SETTLING_INVOKES + WINDOW_INVOKES):
+        drift.observe(0.0001)
+    assert not any(drift.observe(0.0001 + 0.9 * DRIFT_S_MIN) for _ in range(4 * WINDOW_INVOKES))
+    assert any(drift.observe(0.0001 + 1.1 * DRIFT_S_MIN) for _ in range(4 * WINDOW_INVOKES))

@@ -237,6 +237,48 @@ class TestDeadlines:
         assert DEADLINE_FLOOR_S <= asked[-1] <= DEADLINE_CEILING_S
         both.close()
 
+    def test_it_is_learned_anew_after_a_return_and_from_the_proof(self) -> None:
+        """A stick that comes back on a slower link is no stalled one."""
+        clock = ManualClock(auto_advance=True)
+        tpu = ScriptedBackend(CpuBackend(), clock, name="tpu", slow_s=0.15)
+        both = inference(tpu, CpuBackend(), clock=clock, deadline_s=None, passes=ENOUGH_INVOKES // GOLDEN + 1)
+        both.open()
+        both.probe()
+        for _ in range(2 * ENOUGH_INVOKES):
+            assert both.infer(TENSOR).backend == "tpu"
+        tpu.then(Act.DIE, *[Act.SLOW] * 1000)
+        assert both.infer(TENSOR).backend == "cpu"
+        clock.advance(INTERVAL_S)
+        both.probe()
+        for _ in range(ENOUGH_INVOKES):
+            assert both.infer(TENSOR).backend == "tpu"
+        both.close()
+
+    def test_it_never_exceeds_what_the_frames_age_allows(self) -> None:
+        clock = ManualClock(auto_advance=True)
+        tpu = ScriptedBackend(CpuBackend(), clock, name="tpu", slow_s=0.04)
+        both = Inference(
+            MODEL,
+            (tpu, CpuBackend()),
+            clock,
+            RecordingMeter(clock),
+            deadline_s=None,
+            probe_interval_s=INTERVAL_S,
+            deadline_max_s=0.25,
+        )
+        both.open()
+        both.probe()
+        for acts in ([Act.HANG], [*[Act.SLOW] * (2 * ENOUGH_INVOKES), Act.HANG]):
+            tpu.then(*acts)
+            for _ in acts[:-1]:
+                both.infer(TENSOR)
+            begun_s = clock.monotonic_s()
+            assert both.infer(TENSOR).backend == "cpu"
+            assert clock.monotonic_s() - begun_s == pytest.approx(0.25)
+            clock.advance(INTERVAL_S)
+            both.probe()
+        both.close()
+
     def test_a_stall_costs_the_frame_what_the_deadline_allows_and_the_twin_answers_it(self) -> None:
         clock = ManualClock(auto_advance=True)
         tpu = ScriptedBackend(CpuBackend(), clock, name="tpu", slow_s=0.03)

@@ -44,6 +44,19 @@ class TestSharing:
                 inference.infer(TENSOR)
             assert meter.value("edge_inference_total", backend="none", outcome="busy") == 1.0
 
+    def test_a_stall_of_anothers_frame_is_waited_out_with_the_twins_answer_to_it(self) -> None:
+        """It has the turn for a deadline and for the twin: one deadline is too short a wait for the next channel."""
+        inference = Inference(
+            MODEL,
+            (CpuBackend(), Held(CpuBackend()), Held(CpuBackend())),
+            ManualClock(),
+            RecordingMeter(ManualClock()),
+            deadline_s=0.01,
+            probe_interval_s=INTERVAL_S,
+        )
+        with pytest.raises(NoBackendError, match=r"no turn within 0\.03 s"), inference._turn:
+            inference.infer(TENSOR)
+
     def test_the_end_leaves_a_backend_open_whose_frame_does_not_end(self) -> None:
         with held(0.02) as (inference, backend, _, _):
             inference.close()

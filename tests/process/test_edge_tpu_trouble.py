@@ -14,7 +14,7 @@ from appliance.config import TpuConfig
 from appliance.core.recovery import ROUNDS_MAX, State
 from appliance.errors import BackendError, ModelError
 from appliance.sim.meter import RecordingMeter
-from appliance.sim.tpu_bus import SimulatedTpuBus
+from appliance.sim.tpu_bus import Outcome, Rung, SimulatedTpuBus
 from appliance.sim.tpu_script import Act
 from tests.edge import DEADLINE_S, ENGINE, LeapingClock, compiled, edge, frame
 from tests.model_folders import CARD, TINY
@@ -66,6 +66,21 @@ class TestTheDevice:
             bench.tick()
             bench.tick()
             assert bench.backend == "tpu"
+
+    def test_another_stick_that_comes_and_goes_does_not_hurry_this_ones_ladder(self, tmp_path: Path) -> None:
+        with edge(tmp_path, config=TpuConfig(device="usb:0")) as bench:
+            bench.bus.then(Rung.POWER_CYCLE, *[Outcome.REFUSED] * 20)
+            bench.bus.then(Rung.RESET, *[Outcome.REFUSED] * 20)
+            bench.bus.then(Rung.REBIND, *[Outcome.REFUSED] * 20)
+            for _ in range(20):
+                bench.script.then(Act.OPEN_ABORT)
+            bench.tick_until(State.CPU_ONLY, leap_s=10.0)
+            for _ in range(5):
+                bench.bus.plug("3-1")
+                bench.tick()
+                bench.bus.unplug("3-1")
+                bench.tick()
+            assert bench.tpu.health().state is State.CPU_ONLY
 
 
 class TestTheSoftware:
@@ -184,6 +199,7 @@ class TestTwoEdgeTpus:
                     tpu.tend()
             assert backends[1].invoke(frame(tiny, 1), DEADLINE_S)
             assert made[0]._climb.device is None
+            assert made[1].health().state is State.SERVING
             assert made[1]._climb.option == "usb:0", "numbers shift, places do not"
             with pytest.raises(BackendError):
                 backends[0].open(tiny)

@@ -149,6 +149,7 @@ def test_blind_as_empty_lets_every_kind_of_fault_happen_and_tells_what_the_witne
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_picture_of_people_never_reads_as_nobody_whatever_the_edge_tpu_does() -> None:
     figures = blindness.measure(silent, faults=1)
     assert [(figure.name, figure.value) for figure in figures] == [
