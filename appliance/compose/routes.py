@@ -1,6 +1,7 @@
 """How what was measured of a model's backends decides which of them are used on this device."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from appliance.core.model import Model
 from appliance.core.routing import Route, Situation, find
 from appliance.log import get
 
+DIGEST_CHARACTERS = 12
+"""Enough to tell two builds of one model apart."""
 _ONNX = ("onnxruntime",)
 
 _log = get("appliance")
@@ -24,7 +27,17 @@ def situation_of(config: Config, key: str, model: Model) -> Situation:
     if "tpu" in settings.backends:
         tpu = config.tpus[config.tpu_of(key)]
         told.append(f"tpu {tpu.device or 'any'} at {tpu.performance}")
+    told += [f"{name} {digest}" for name, digest in _digests(model, settings.backends)]
     return Situation(model.sha256, settings.backends, platform_of(settings.backends), ", ".join(told))
+
+
+def _digests(model: Model, backends: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Name the files beside the twin's that these backends open: one compiled anew is another network to time."""
+    contents = {"tpu": model.tflite_edgetpu, "onnx": model.onnx}
+    for name in backends:
+        content = contents.get(name)
+        if content is not None:
+            yield f"{name} file", hashlib.sha256(content).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def platform_of(backends: tuple[str, ...]) -> str:

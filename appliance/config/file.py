@@ -94,7 +94,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _tpus_are_several(self) -> Self:
-        wanted = {name: _plain(tpu.device) for name, tpu in self.tpus.items()}
+        used = {self.tpu_of(key) for key, model in self.models.items() if "tpu" in model.backends}
+        wanted = {name: _plain(tpu.device) for name, tpu in self.tpus.items() if name in used}
         forms = {device.partition(":")[0] == "" for device in wanted.values()}
         if len(set(wanted.values())) < len(wanted) or len(forms) > 1:
             told = ", ".join(f"{name} {self.tpus[name].device!r}" for name in wanted)

@@ -13,6 +13,12 @@ def with_tpu(model: str = "", tpus: str = "", channel: str = "") -> str:
     return text.replace('model = "person"\n', f'model = "person"\n{channel}\n') + tpus
 
 
+def with_two(one: str, other: str) -> str:
+    """Two models on an Edge TPU each."""
+    second = '[models.face]\nfolder = "models/face/1.0.0"\nbackends = ["tpu", "cpu"]\ntpu = "a"\n'
+    return with_tpu('tpu = "b"', f'{second}[tpus.a]\ndevice = "{one}"\n[tpus.b]\ndevice = "{other}"\n')
+
+
 def test_one_line_is_enough() -> None:
     config = read(with_tpu())
     assert config.tpu_of("person") == "tpu"
@@ -33,7 +39,7 @@ def test_one_line_is_enough() -> None:
         (with_tpu("invoke_deadline_s = 1.0"), r"invoke_deadline_s \(1\) must be less than .*frame_age_max_s \(1\)"),
         *(
             (
-                with_tpu('tpu = "a"', f'[tpus.a]\ndevice = "{one}"\n[tpus.b]\ndevice = "{other}"\n'),
+                with_two(one, other),
                 r"tpus: two may mean the same device",
             )
             for one, other in (("", ""), ("usb", "usb:0"), ("", "usb:1"), (":0", "pci"), ("pci:1", "pci:1"))
@@ -49,8 +55,12 @@ def test_what_cannot_be_meant_is_told_with_its_place(text: str, told: str) -> No
 
 @pytest.mark.parametrize(("one", "other"), [(":0", ":1"), ("usb", "usb:1"), ("usb:0", "pci:0")])
 def test_several_are_told_apart_by_their_numbers(one: str, other: str) -> None:
-    config = read(with_tpu('tpu = "b"', f'[tpus.a]\ndevice = "{one}"\n[tpus.b]\ndevice = "{other}"\n'))
-    assert config.tpu_of("person") == "b"
+    config = read(with_two(one, other))
+    assert (config.tpu_of("face"), config.tpu_of("person")) == ("a", "b")
+
+
+def test_one_that_no_model_uses_contradicts_nobody() -> None:
+    assert read(with_tpu('tpu = "a"', "[tpus.a]\n[tpus.b]\n")).tpu_of("person") == "a"
 
 
 @pytest.mark.parametrize(("age_s", "most_s"), [(0.5, 0.25), (1.0, 0.5), (60.0, DEADLINE_CEILING_S)])

@@ -112,10 +112,9 @@ class Watch:
         """Compare the device on the bus with what was opened; now and then read temperature and memory."""
         self.device = device
         if self._opened is not None and device != self._opened:
-            if worker is not None or device is not None:
-                self._opened = None
             if device is None:
                 return Found(lost="it has left the bus")
+            self._opened = None  # counted when it comes back, whoever noticed first that it had left
             self._resets.append(self._clock.monotonic_s())
             return Found(lost="it was reset and has come back as another device")
         now_s = self._clock.monotonic_s()
