@@ -12,8 +12,10 @@ from tests.broker import Mosquitto, mosquitto_path
 REQUIRE_SYSTEM_PACKAGES = "REQUIRE_SYSTEM_PACKAGES"
 """Environment variable: at 1, a system package that a test needs and this machine lacks is a failure, not a skip."""
 
-settings.register_profile("untimed", deadline=None)  # a busy machine is slow, not wrong; pytest's timeout is the bound
-settings.load_profile("untimed")
+# No deadline: a busy machine is slow, not wrong; pytest's timeout is the bound.
+settings.register_profile("everyday", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None)
+settings.load_profile("thorough" if os.environ.get("CI") else "everyday")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
