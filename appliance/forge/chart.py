@@ -74,7 +74,8 @@ def _linear(values: Sequence[float]) -> Axis:
     margin = 0.1 * (high - low) or 0.05 * abs(high) or 1.0
     low, high = low - margin, high + margin
     power = 10.0 ** math.floor(math.log10((high - low) / TICKS_MIN))
-    step = max(power * lead for lead in (1, 2, 5) if power * lead * TICKS_MIN <= high - low)
+    # 0.5 is for a span that is a power of ten but for rounding.
+    step = max(power * lead for lead in (0.5, 1, 2, 5) if power * lead * TICKS_MIN <= high - low)
     ticks = tuple(step * at for at in range(math.ceil(low / step), math.floor(high / step) + 1))
     return Axis(lambda value: BOTTOM - (value - low) / (high - low) * (BOTTOM - TOP), ticks)
 

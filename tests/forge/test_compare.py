@@ -152,6 +152,10 @@ def test_every_model_is_drawn_inside_the_frame_in_the_order_of_its_figures(model
     assert "recall < 0.1 %" in text
 
 
+def test_a_span_that_is_a_power_of_ten_but_for_rounding_has_ticks() -> None:
+    assert svg("recall", [compared("a", 0.0, 0.0, 1 / 3)]).count("<circle") == 1
+
+
 def test_the_command_prints_a_table_and_draws_the_same_file_for_the_same_figures(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
