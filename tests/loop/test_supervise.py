@@ -517,6 +517,7 @@ def test_a_stop_says_so_first_and_offline_last_and_leaves_nothing_open(site: Sit
         site.outbox.add([wire.availability(IDENTITY, online=True)])
 
 
+@pytest.mark.slow
 def test_a_thread_that_hangs_is_left_behind_after_a_bound_and_counted(site: Site) -> None:
     stuck = site.moody("gate")
     site.start()

@@ -176,6 +176,8 @@ class TestWhatIsMissing:
 PYCORAL = """
 import tflite_runtime.interpreter
 
+pytestmark = pytest.mark.slow
+
 def load_edgetpu_delegate(options=None):
     return tflite_runtime.interpreter.load_delegate("libedgetpu.so.1", {**options, "Test.Pycoral": "yes"})
 """

@@ -21,6 +21,8 @@ import os, signal, sys
 {_SAVE}
 import appliance.adapters.ladder_file as module
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = Kept{tuple(getattr(OLD, name) for name in Kept.__slots__)}, Kept{
     tuple(getattr(NEW, name) for name in Kept.__slots__)
 }

@@ -21,6 +21,8 @@ from tests.process.delegate.library import (
 )
 from tests.workers import LONG_S, has_ended, open_files
 
+pytestmark = pytest.mark.slow
+
 OWN, OTHER = "ai-edge-litert", "tflite-runtime"
 HANG_S = 0.3
 """For the library to open its device, where it never will."""

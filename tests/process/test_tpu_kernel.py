@@ -27,6 +27,8 @@ HANG = (
     "threading.Event().wait(60)\n"
 )
 
+pytestmark = pytest.mark.slow
+
 
 def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-IS", "-c", code)

@@ -24,6 +24,8 @@ from appliance.errors import BackendError, RungError
 from appliance.sim import tpu_tree
 from tests.contract.tpu_boards import DISK, Machine, Uhubctl
 
+pytestmark = pytest.mark.slow
+
 PLACE = tpu_tree.PLACE
 ROOT = Path(__file__).parents[2]
 CONFIG = """

@@ -55,6 +55,7 @@ def appliance(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     return Command(capfd, monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_soak_of_seconds_loses_nothing_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "soak.json"
     code = soak.run("gate", minutes=0.02, seed=KILLS, json_file=file, console=Console(width=200))

@@ -111,6 +111,7 @@ def terminal() -> Iterator[Terminal]:
         os.close(master)
 
 
+@pytest.mark.slow
 def test_it_ends_by_itself_with_0_once_an_alert_made_the_round_trip() -> None:
     ended = demo("--seconds", "6")
     assert ended.returncode == DELIVERED, ended.stderr
