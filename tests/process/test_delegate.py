@@ -26,6 +26,8 @@ from tests.process.delegate.library import (
 )
 from tests.workers import LONG_S, START_S, end, has_ended, hired, open_files, same, signature_of
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 0.3
 """For the library to open its device, or to answer, where it never will."""
 ABORTED = r"died \(SIGABRT\): F driver/usb/usb_driver\.cc:857\] transfer on tag 1 failed"
@@ -175,8 +177,6 @@ class TestWhatIsMissing:
 
 PYCORAL = """
 import tflite_runtime.interpreter
-
-pytestmark = pytest.mark.slow
 
 def load_edgetpu_delegate(options=None):
     return tflite_runtime.interpreter.load_delegate("libedgetpu.so.1", {**options, "Test.Pycoral": "yes"})

@@ -13,6 +13,8 @@ import pytest
 
 from appliance.adapters.ladder_file import Kept, LadderFile
 
+pytestmark = pytest.mark.slow
+
 OLD = Kept(replace_hardware=True, rounds=6, dfu_rounds=1, path="2-1.4")
 NEW = Kept(rounds=1, path="2-1.3")
 _SAVE = "from pathlib import Path; from appliance.adapters.ladder_file import Kept, LadderFile"
@@ -20,8 +22,6 @@ _KILLED = f"""
 import os, signal, sys
 {_SAVE}
 import appliance.adapters.ladder_file as module
-
-pytestmark = pytest.mark.slow
 
 OLD, NEW = Kept{tuple(getattr(OLD, name) for name in Kept.__slots__)}, Kept{
     tuple(getattr(NEW, name) for name in Kept.__slots__)

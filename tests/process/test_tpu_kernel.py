@@ -20,14 +20,14 @@ from appliance.sim import tpu_tree
 from appliance.sim.clock import ManualClock
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 HANG = (
     "import signal, threading\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     "print('hangs', flush=True)\n"
     "threading.Event().wait(60)\n"
 )
-
-pytestmark = pytest.mark.slow
 
 
 def python(code: str) -> tuple[str, ...]:
