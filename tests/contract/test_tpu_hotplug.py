@@ -170,7 +170,6 @@ def test_an_event_says_whether_it_is_of_an_edge_tpu(name: str, product: str, exp
 
 def own_network() -> tuple[str, ...]:
     """A command that runs another as root of a network of its own; a skip where that is not allowed."""
-    pytest.importorskip("pyudev")
     command = ("unshare", "--net", "--map-root-user")
     if (
         shutil.which("unshare") is None
@@ -199,7 +198,6 @@ def test_what_udev_sends_over_netlink_is_heard() -> None:
 
 
 def test_an_event_of_the_kernel_comes_through_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyudev")
     if not os.access(SYNTHETIC, os.W_OK):
         pytest.skip("only root may have the kernel announce a device")
     monkeypatch.setattr("appliance.adapters.tpu_bus.hotplug.is_tpu", lambda name, _product: name == "null")

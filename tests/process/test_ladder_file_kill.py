@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from appliance.adapters.ladder_file import Kept, LadderFile
+from tests.conftest import without
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +81,8 @@ def test_the_content_is_on_the_disk_before_it_takes_the_name_and_the_name_before
     """Seen from the kernel; else a power cut could leave the new name with nothing in it, or the old name."""
     strace = shutil.which("strace")
     if strace is None:
-        pytest.skip("strace is not installed (apt-get install strace)")
+        without("strace")
+    assert strace is not None
     trace, folder = tmp_path / "trace", tmp_path / "state"
     LadderFile(folder, "tpu").save(OLD)
     code = f"{_SAVE}; LadderFile(Path({str(folder)!r}), 'tpu').save(Kept(rounds=1)); print('saved', flush=True)"
