@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from appliance.adapters.backends.cpu import CpuBackend
-from appliance.adapters.clock import SystemClock
 from appliance.adapters.edgetpu import EdgeTpu
 from appliance.adapters.ladder_file import LadderFile
 from appliance.adapters.model_folder import read_model
+from appliance.bench.edge import ENGINE, PASSES, LeapingClock
 from appliance.config import TpuConfig
 from appliance.core.model import Model
 from appliance.core.recovery import State
@@ -23,24 +23,10 @@ from appliance.sim.tpu_script import Act, Script
 from tests.model_folders import TINY
 from tests.waiting import eventually
 
-ENGINE = "appliance.sim.tpu_engine:SimulatedEngine"
+__all__ = ["DEADLINE_S", "ENGINE", "Edge", "LeapingClock", "compiled", "edge", "frame"]
+
 DEADLINE_S = 0.3
 """For an answer of the simulated Edge TPU, which needs a millisecond."""
-PASSES = 2
-
-
-class LeapingClock(SystemClock):
-    """Real time, which can be moved on: the ladder's minutes pass at once, deadlines are still real."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._ahead_s = 0.0
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self._ahead_s
-
-    def leap(self, seconds: float) -> None:
-        self._ahead_s += seconds
 
 
 def compiled(model: Model) -> Model:
