@@ -74,6 +74,9 @@ app.add_typer(model_app, name="model", no_args_is_help=True)
 app.add_typer(tpu_app, name="tpu", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
+PIPE_COLUMNS = 400
+"""Columns of a table that no terminal shows: as many as the longest meaning of a key takes."""
+
 _out = Console()
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A TOML configuration; examples/ has three.")]
@@ -138,7 +141,8 @@ def check(
     from appliance import compose, explain  # noqa: PLC0415 - heavy imports only where they are needed
 
     if keys:
-        _out.print(explain.keys_table())
+        # In a pipe nothing is cut or folded: a key must be found by grep.
+        (_out if _out.is_terminal else Console(width=PIPE_COLUMNS)).print(explain.keys_table())
         return
     if config is None:
         message = "give a FILE to check, or --keys"

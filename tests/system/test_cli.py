@@ -163,6 +163,14 @@ def test_check_open_says_what_each_sensor_sees(appliance: Command, tmp_path: Pat
     assert told.out.splitlines()[-1] == "# channel gate: image of 576 x 768 x 3"
 
 
+def test_in_a_pipe_each_key_stands_whole_on_one_line(appliance: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = appliance("check", "--keys").out.splitlines()
+    for key in ("models.<name>.invoke_deadline_s", "tpus.<name>.power_cycle", "channels.<name>.frame_age_max_s"):
+        [line] = [each for each in lines if key in each]
+        assert line.count("│") == lines[-2].count("│")
+
+
 def test_check_keys_lists_every_key_with_its_bounds(appliance: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     told = appliance("check", "--keys")
