@@ -18,7 +18,8 @@ SLOPE_S_MIN = 60.0
 def figures_of(soaked: Soaked) -> list[Figure]:
     """Return everything that must be nothing, and the memory."""
     counts, left = soaked.counts, soaked.left
-    faults = f"in {soaked.minutes:g} min, {len(soaked.marks)} faults, seed {soaked.seed}"
+    took_min = max((at_s for at_s, _ in soaked.memory), default=0.0) / 60.0  # the last fault is seen mended
+    faults = f"in {took_min:.1f} min ({soaked.minutes:g} asked), {len(soaked.marks)} faults, seed {soaked.seed}"
     half, end = soaked.halfway, soaked.at_end
     nothing: tuple[tuple[str, int, str], ...] = (
         ("decisions_lost", counts["lost"], "no decision, or none though the twin was there"),
