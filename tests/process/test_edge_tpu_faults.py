@@ -266,6 +266,18 @@ class TestTheLadder:
         assert serving.rung("power_cycle", "returned") == 1.0
         assert serving.backend == "tpu"
 
+    def test_a_reset_of_ours_is_not_counted_as_one_that_nobody_asked_for(self, serving: Edge) -> None:
+        serving.script.then(Act.ABORT)
+        serving.decide()
+        serving.tick_until(State.AFTER_RESPAWN)
+        serving.bus.then(Rung.RESET, Outcome.LOSES)
+        serving.script.then(Act.ABORT)
+        serving.decide()
+        serving.tick_until(State.REBIND)
+        serving.bus.enumerate_again()
+        serving.tick_until_serves()
+        assert serving.tpu.health().resets_1h == 0
+
     def test_after_a_stable_while_the_next_loss_begins_at_the_bottom_again(self, serving: Edge) -> None:
         serving.script.then(Act.ABORT)
         serving.decide()

@@ -139,15 +139,19 @@ class Worker:
 
         None: it did not come within ``grace_s``; the worker has to go. 0 when nothing is owed.
         """
-        with self._turn:
-            if self._owed is None:
-                return 0.0
+        if self._owed is None:
+            return 0.0
+        end_s = time.monotonic() + grace_s
+        if not self._turn.acquire(timeout=grace_s):
+            return None
+        try:
             (asked, begun_s), self._owed = self._owed, None
-            try:
-                self._answer_to(asked, time.monotonic() + grace_s, "at all", begun_s)
-            except BackendError:
-                return None
+            self._answer_to(asked, end_s, "at all", begun_s)
             self.discarded["late"] += 1
+        except BackendError:
+            return None
+        finally:
+            self._turn.release()
         return time.monotonic() - begun_s
 
     def listen(self) -> None:

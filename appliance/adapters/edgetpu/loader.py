@@ -13,13 +13,15 @@ from appliance.adapters.edgetpu.pairing import CRASHES, Pairing
 from appliance.adapters.edgetpu.residents import Residents, key_of
 from appliance.adapters.edgetpu.watch import Watch
 from appliance.core.model import Model
-from appliance.core.recovery import Event
+from appliance.core.recovery import Event, State
 from appliance.errors import BackendError, ModelError, UnfitError
 from appliance.log import get
 from appliance.trust.consistency import EDGETPU_FILE
 
 START_DEADLINE_S = 20.0
 """For a worker to load its libraries; half a second on x86-64, several on a Pi with a slow card."""
+MOVES_DEVICE = frozenset({State.RESET, State.REBIND, State.POWER_CYCLE})
+"""Rungs after which the device is another one on the bus, because we wanted it."""
 DEATH_S = 1.0
 """How long the end of a worker that failed is waited for, to say how it died."""
 
@@ -49,6 +51,8 @@ class Loader:
     def revive(self) -> Worker:
         """Start a worker: at once where the hardware is well, else as the ladder says. Raises BackendError."""
         if not self._climb.ladder.serves:
+            if self._climb.ladder.state in MOVES_DEVICE:
+                self._watch.moved()
             self._climb.attempt()
         self._residents.leave()
         try:

@@ -112,7 +112,7 @@ class EdgeTpu:
                 raise BackendError(msg)
             worker = self._serving(model.name)
             if worker is None:
-                self._retiring = ""
+                self._retiring = ""  # also where the worker that was to be replaced has died first
                 worker = self._loader.revive()
             return self._loader.load(worker, model)
         finally:
@@ -226,7 +226,7 @@ class EdgeTpu:
         worker = self._crew.serving
         if worker is not None and self._retiring:
             self._crew.retire()
-            self._retiring, worker = "", None
+            worker = None
         if worker is None:
             self._hear_of_loss()
             return None

@@ -88,6 +88,10 @@ class Watch:
         self.device = self._opened = device
         self._opened_bytes = worker.resident_bytes
 
+    def moved(self) -> None:
+        """Hear that a rung of ours will make it another device: that is no reset which nobody asked for."""
+        self._opened = None
+
     def invoked(self, model: str, took_s: float) -> None:
         """Hear how long an answer took."""
         with self._lock:
