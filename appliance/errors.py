@@ -17,6 +17,16 @@
     ├── NoBackendError             no backend answered in time: decide NO_RESULT
     ├── OutboxError                an alert could not be stored: count it, health is failed
     ├── MemoryStoreError           what extractors remember cannot be read or written: go on, say so
+    ├── UpdateError                an update cannot go on; its leaves say how
+    │   ├── MetadataError          signed metadata is not trusted: keep what is, raise a flag, ask again later
+    │   ├── RepositoryError        the repository cannot be reached, or broke off: back off, go on where it stopped
+    │   ├── RefusedError           the repository says no, finally (4xx): drop the candidate
+    │   ├── BudgetError            the day's bytes are used up: keep what is there, go on later
+    │   ├── BundleError            a bundle, or what comes out of it, is not what was signed: drop it, count it
+    │   ├── StateError             a record of where an update stands is damaged: rebuild it from the store
+    │   ├── StoreError             the store cannot be read or written (full, read-only): install nothing, serve on
+    │   └── CandidateError         the candidate does not do what it must: never try it again
+    ├── HubError                   the publishing side cannot carry out a step: say what to do, exit 65
     ├── BrokerError                no session with the broker: back off, connect again
     └── ForgeError                 a build step cannot be carried out: say what to do, exit 65
 
@@ -94,3 +104,43 @@ class BrokerError(ApplianceError):
 
 class ForgeError(ApplianceError):
     """A build step cannot be carried out; the message says what is wrong, where, and what to do."""
+
+
+class UpdateError(ApplianceError):
+    """An update cannot go on. Raise a leaf, never this class itself."""
+
+
+class MetadataError(UpdateError):
+    """Signed metadata is not trusted: a signature, a version, a digest or an expiry; the message says which."""
+
+
+class RepositoryError(UpdateError):
+    """The repository cannot be reached now, or broke off."""
+
+
+class RefusedError(UpdateError):
+    """The repository answered with a final no."""
+
+
+class BudgetError(UpdateError):
+    """The data budget does not allow more bytes now."""
+
+
+class BundleError(UpdateError):
+    """A bundle, or what comes out of it, is not what was signed; it is the bundle's fault, not the device's."""
+
+
+class StateError(UpdateError):
+    """A record of where an update stands cannot be read."""
+
+
+class StoreError(UpdateError):
+    """The store of models cannot be read or written; the message names the path and what the system said."""
+
+
+class CandidateError(UpdateError):
+    """A candidate does not do what it must; the message says what."""
+
+
+class HubError(ApplianceError):
+    """A step of publishing cannot be carried out; the message says what is wrong, where, and what to do."""

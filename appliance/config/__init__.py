@@ -31,6 +31,7 @@ from appliance.config.sensors import (
     SensorConfig,
     TransactionsConfig,
 )
+from appliance.config.update import UpdateConfig
 
 __all__ = [
     "CONFIG_BYTES_MAX",

@@ -19,6 +19,7 @@ from appliance.config.device import (
 )
 from appliance.config.fields import FOLDER, Identifier
 from appliance.config.sensors import CameraConfig, TransactionsConfig
+from appliance.config.update import UpdateConfig
 from appliance.core.deadline import DEADLINE_CEILING_S
 from appliance.errors import ConfigError
 from appliance.schema import Section, describe, key_lines
@@ -42,6 +43,7 @@ class Config(Section):
     models: dict[Identifier, ModelConfig] = Field(min_length=1)
     channels: dict[Identifier, ChannelConfig] = Field(min_length=1, max_length=32)
     health: HealthConfig = HealthConfig()
+    update: UpdateConfig = UpdateConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")

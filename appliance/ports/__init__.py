@@ -8,6 +8,7 @@ from appliance.ports.backends import Accelerator, Backend, Recovering, TpuBus
 from appliance.ports.link import Acknowledged, Link, LinkEvent, Lost, Received
 from appliance.ports.sensors import Responder, Sensor, SensorContext
 from appliance.ports.services import Clock, MemoryStore, Meter, ServiceManager
+from appliance.ports.updates import Partial, Repository, SlotStore
 
 __all__ = [
     "Accelerator",
@@ -19,11 +20,14 @@ __all__ = [
     "Lost",
     "MemoryStore",
     "Meter",
+    "Partial",
     "Received",
     "Recovering",
+    "Repository",
     "Responder",
     "Sensor",
     "SensorContext",
     "ServiceManager",
+    "SlotStore",
     "TpuBus",
 ]

@@ -16,10 +16,11 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "models").rglob("*.py")])
 FILE_LINES_MAX = 300
 FUNCTION_LINES_MAX = 60
 CLASS_LINES_MAX = 250
-CODE_LINES_MAX = {"forge": 6_000, "bench": 2_000, "demo": 600, "the device": 16_000}
+CODE_LINES_MAX = {"forge": 6_000, "hub": 2_500, "bench": 2_400, "demo": 1_000, "the device": 20_000}
 """Without blank lines, comments and docstrings. What never runs on a device in the field is counted by itself. The
 device grew from 12,000 by the Edge TPU: worker, recovery, two buses, a privileged service, and their simulation; the
-bench from 1,200 by the faults that it injects and the soak."""
+bench from 1,200 by the faults that it injects and the soak. From 16,000 it grew by updates: a delta codec, signed metadata,
+a store, a fetcher, the trial in the loop."""
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
 
 

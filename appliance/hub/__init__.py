@@ -1,0 +1,1 @@
+"""The publishing side: keys, signed metadata, deltas, rollouts. Never on a device."""
