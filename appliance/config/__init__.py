@@ -61,6 +61,7 @@ __all__ = [
     "TlsConfig",
     "TpuConfig",
     "TransactionsConfig",
+    "UpdateConfig",
     "ZoneConfig",
     "load",
     "parse",

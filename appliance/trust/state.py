@@ -67,7 +67,7 @@ class ModelState(_Record):
     skip_runs: int = Field(default=0, ge=0)
     """Runs of the updater that are left out, to back off."""
     outcome: Annotated[str, Field(max_length=40)] = ""
-    """How the newest attempt ended: ``committed``, ``rolled_back``, ``failed``, ``held``; empty while there was none."""
+    """How the newest attempt ended: ``committed``, ``rolled_back``, ``failed``; empty while there was none."""
     reason: Annotated[str, Field(max_length=REASON_CHARACTERS_MAX)] = ""
     """Why, in words."""
     latest_id: Sha256 | None = None
@@ -103,13 +103,7 @@ def decode(raw: bytes, model: str) -> ModelState:
         StateError: it is torn, damaged, of another format or another model.
     """
     try:
-        if len(raw) > RECORD_BYTES_MAX:
-            raise ValueError("too large")
-        outer = json.loads(raw)
-        body = outer["body"]
-        if outer["format"] != FORMAT or zlib.crc32(body.encode()) != outer["crc32"]:
-            raise ValueError("its checksum does not fit")
-        state = ModelState.model_validate_json(body)
+        state = ModelState.model_validate_json(_body(raw))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         msg = f"the record of {model}'s updates cannot be read: {str(error).partition(chr(10))[0]}"
         raise StateError(msg) from error
@@ -117,6 +111,15 @@ def decode(raw: bytes, model: str) -> ModelState:
         msg = f"the record of {model}'s updates is that of {state.model}"
         raise StateError(msg)
     return state
+
+
+def _body(raw: bytes) -> str:
+    """Return the part that the checksum is over. Raises ValueError, KeyError, TypeError, AttributeError."""
+    outer = json.loads(raw[: RECORD_BYTES_MAX + 1])
+    body = str(outer["body"])
+    if outer["format"] != FORMAT or zlib.crc32(body.encode()) != outer["crc32"]:
+        raise ValueError("its checksum does not fit")
+    return body
 
 
 def shorten(reason: str) -> str:
