@@ -29,6 +29,6 @@ class UpdateConfig(Section):
     """Longest silence of the server."""
     rate_bytes_per_s_min: float = Field(default=200.0, ge=0.0, le=1e9)
     """A slower server, over a minute, is left for another time."""
-    run_s_max: float = Field(default=1800.0, ge=10.0, le=86_400.0)
+    run_s_max: float = Field(default=1800.0, ge=10.0, le=3600.0)
     """Longest run of the updater; what is unfinished goes on at the next."""
 
