@@ -119,3 +119,26 @@ def bench_models(
 
     log.configure("error", "auto")
     raise typer.Exit(bench_of_models.run(root, json_file=json_file, chart=chart, rounds=rounds, console=_out))
+
+
+@app.command("delta")
+def bench_delta(
+    pairs: Annotated[Path, typer.Option(help="Folder that holds the pairs of model files.")] = Path(
+        "models/updates/pairs"
+    ),
+    *,
+    json_file: JsonOption = None,
+    chart: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the sizes here, as SVG.")] = None,
+) -> None:
+    """Weigh updates of models: our deltas against bsdiff4, xdelta3, zstd, HDiffPatch and xz, on real pairs.
+
+    All in one run; every patch is applied and compared. What is counted is the patch alone: digests and signatures are
+    needed around each. Tools that are not installed are told and left out. Of ours also what applying costs, in a
+    process of its own. Exit code 0, or 1 when an aim was missed.
+
+    Example: appliance bench delta --chart delta.svg --json delta.json
+    """
+    from appliance.bench import delta  # noqa: PLC0415 - heavy imports only where they are needed
+
+    log.configure("error", "auto")
+    raise typer.Exit(delta.run(pairs, json_file=json_file, chart=chart, console=_out))

@@ -25,11 +25,15 @@ from appliance.errors import (
     BrokerError,
     ConfigError,
     ForgeError,
+    HubError,
     ModelError,
     NoBackendError,
     SensorError,
+    StoreError,
+    UpdateError,
 )
 from appliance.tpu_cli import app as tpu_app
+from appliance.update_cli import app as update_app
 
 MODELS_ROOT = Path("models")
 STATE_FOLDER = configuration.NodeConfig().state_dir
@@ -41,6 +45,7 @@ class Exit(IntEnum):
     OK = 0
     DATA = 65
     UNAVAILABLE = 69
+    IOERR = 74
     CONFIG = 78
 
 
@@ -48,10 +53,13 @@ EXIT_CODES: dict[type[ApplianceError], Exit] = {
     ConfigError: Exit.CONFIG,
     ModelError: Exit.CONFIG,
     ForgeError: Exit.DATA,
+    HubError: Exit.DATA,
     SensorError: Exit.UNAVAILABLE,
     BrokerError: Exit.UNAVAILABLE,
     BackendError: Exit.UNAVAILABLE,
     NoBackendError: Exit.UNAVAILABLE,
+    StoreError: Exit.IOERR,
+    UpdateError: Exit.UNAVAILABLE,
 }
 """Errors that may end a command, and how."""
 
@@ -73,6 +81,7 @@ model_app = typer.Typer(help="Look at model folders: what is there, what a model
 app.add_typer(model_app, name="model", no_args_is_help=True)
 app.add_typer(tpu_app, name="tpu", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
+app.add_typer(update_app, name="update", no_args_is_help=True)
 
 PIPE_COLUMNS = 400
 """Columns of a table that no terminal shows: as many as the longest meaning of a key takes."""
@@ -163,6 +172,10 @@ def demo(
     seconds: Annotated[
         float | None, typer.Option(min=1.0, max=86_400.0, help="End after this long; default: until Ctrl-C.")
     ] = None,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Tell the story of an update instead: published, tried, kept; a bad one not."),
+    ] = False,
 ) -> None:
     """Watch the appliance find people, judge payments, heartbeats and a pump. Needs no root, no broker, no camera.
 
@@ -176,6 +189,10 @@ def demo(
     from appliance import demo as demonstration  # noqa: PLC0415 - heavy imports only where they are needed
 
     log.configure("warning", "auto")
+    if update:
+        from appliance.demo import updates  # noqa: PLC0415 - the hub's tools, for this story only
+
+        raise typer.Exit(updates.run(_out))
     raise typer.Exit(demonstration.run(seconds=seconds, console=_out))
 
 
@@ -248,6 +265,23 @@ def forge(context: typer.Context) -> None:
     from appliance.forge.cli import app as commands  # noqa: PLC0415 - build tools, on a build machine only
 
     commands(args=context.args, prog_name="appliance forge")
+
+
+@app.command(
+    "hub",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def hub(context: typer.Context) -> None:
+    """Publish models to a fleet: keys, signed metadata, deltas, rollouts, a stop, sticks.
+
+    For the machine that publishes; a device never loads it. It has a --help of its own.
+
+    Example: appliance hub publish models/person/1.1.0 --from 3
+    """
+    from appliance.hub.cli import app as commands  # noqa: PLC0415 - the publisher's tools, never on a device
+
+    commands(args=context.args, prog_name="appliance hub")
 
 
 def main() -> None:

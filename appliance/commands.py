@@ -1,16 +1,19 @@
 """What dashboards may ask of the appliance: JSON on ``<root>/<node>/cmd``, answered on ``<root>/<node>/cmd/result``.
 
-A command is ``{"id": "...", "command": "...", "expires": "<ISO 8601>"}``; ``expires`` may be left out. The publisher
-has already ignored retained ones. Runs on the publisher's thread, so it must not block.
+A command is ``{"id": "...", "command": "...", "expires": "<ISO 8601>"}``; ``expires`` may be left out. On
+``<root>/<node>/model/<name>/set`` the one word ``INSTALL`` says yes to a model's update, as Home Assistant does.
+The publisher has already ignored retained ones. Runs on the publisher's thread, so it must not block.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from appliance.board import Board
 from appliance.core import wire
+from appliance.core.discovery import INSTALL
 from appliance.core.types import ClockState, Message, Priority
 from appliance.errors import OutboxError
 from appliance.log import get
@@ -30,9 +33,23 @@ class Refusal(Exception):  # noqa: N818 - an answer to whoever asked, not an err
 class Commands:
     """Obeys commands and answers each of them."""
 
-    def __init__(self, identity: wire.Identity, board: Board, outbox: Outbox, clock: Clock, meter: Meter) -> None:
-        """``board`` is what ``refresh`` sends again; answers go through ``outbox``."""
+    def __init__(
+        self,
+        identity: wire.Identity,
+        board: Board,
+        outbox: Outbox,
+        clock: Clock,
+        meter: Meter,
+        *,
+        consents: Mapping[str, Callable[[str], str]] = MappingProxyType({}),
+    ) -> None:
+        """``board`` is what ``refresh`` sends again; answers go through ``outbox``.
+
+        ``consents`` say yes to the update of a model, by its name, and return why that cannot be done.
+        """
         self.topic = f"{identity.base}/cmd"
+        self._installs = {identity.model_topic(model, "set"): model for model in consents}
+        self._consents = consents
         self._result_topic = f"{self.topic}/result"
         self._board = board
         self._outbox = outbox
@@ -40,9 +57,17 @@ class Commands:
         self._meter = meter
         self._known: dict[str, Callable[[], None]] = {"refresh": board.mark_all_pending}
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Where commands come from."""
+        return (self.topic, *self._installs)
+
     def obey(self, topic: str, payload: bytes) -> None:
         """Obey one command and answer it. A command that cannot be read or obeyed is answered with the reason."""
-        assert topic == self.topic, f"subscribed to {self.topic} only, not {topic}"
+        assert topic in self.topics, f"subscribed to {self.topics} only, not {topic}"
+        if topic in self._installs:
+            self._install(self._installs[topic], payload)
+            return
         asked: dict[str, Any] = {}
         try:
             asked = _parse(payload)
@@ -53,6 +78,13 @@ class Commands:
             self._answer(asked, str(refusal))
         else:
             self._answer(asked, "")
+
+    def _install(self, model: str, payload: bytes) -> None:
+        """Say yes to the update of a model."""
+        refusal = self._consents[model](model) if payload == INSTALL.encode() else f"not {INSTALL}"
+        if refusal:
+            self._meter.count("edge_commands_ignored_total", reason="refused")
+        self._answer({"command": f"{INSTALL} {model}"}, refusal)
 
     def _action(self, name: object) -> Callable[[], None]:
         """What a command does. Raises Refusal for one that is not known."""

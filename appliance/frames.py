@@ -6,7 +6,7 @@ records cost next to nothing to prepare, and a record's answer should not wait f
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
 from typing import Protocol
 
@@ -38,11 +38,32 @@ def measured(prepare: Prepare, *, model: str, clock: Clock, meter: Meter) -> Pre
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """What was made of a frame ahead of the loop, and by what: tensors of one model are nothing to another."""
+
+    by: Prepare
+    made: tuple[Prepared, ...] | ApplianceError
+
+
+@dataclass(slots=True)
 class Taken:
-    """A frame, and the way to its input tensors. ``prepare`` raises what ``Preprocessor`` does."""
+    """A frame on its way through the loop."""
 
     frame: Frame
-    prepare: Callable[[], tuple[Prepared, ...]]
+    ready: Ready | None = None
+    parts: tuple[Prepared, ...] = field(default=(), init=False)
+    """What the model was given; empty before ``prepare``, and where that failed."""
+
+    def prepare(self, prepare: Prepare) -> tuple[Prepared, ...]:
+        """Return the frame's parts as ``prepare`` makes them, which is called unless it was ahead of the loop.
+
+        To be called once: an extractor remembers each frame. Raises what ``Preprocessor`` does.
+        """
+        made = self.ready.made if self.ready is not None and self.ready.by == prepare else prepare(self.frame)
+        if isinstance(made, ApplianceError):
+            raise made
+        self.parts = made
+        return made
 
 
 class Frames(Protocol):
@@ -56,23 +77,28 @@ class Frames(Protocol):
         """
         ...
 
+    def switch(self, prepare: Prepare) -> None:
+        """Prepare by ``prepare`` from the next frame on. For any thread."""
+        ...
+
     def close(self) -> None:
         """Let the sensor go, within a bounded time. Idempotent; never raises."""
         ...
 
 
 class InTurn:
-    """Captures when the loop asks, prepares when it asks for that."""
+    """Captures when the loop asks, and leaves the preparing to it."""
 
-    def __init__(self, sensing: Sensing, prepare: Prepare) -> None:
-        """``prepare`` runs on the loop's thread."""
+    def __init__(self, sensing: Sensing) -> None:
+        """Nothing is opened yet."""
         self._sensing = sensing
-        self._prepare = prepare
 
     def take(self) -> Taken:
         """Capture a frame, as ``Frames`` says."""
-        frame = self._sensing.capture()
-        return Taken(frame, lambda: self._prepare(frame))
+        return Taken(self._sensing.capture())
+
+    def switch(self, prepare: Prepare) -> None:
+        """Nothing is prepared here."""
 
     def close(self) -> None:
         """Let the sensor go."""
@@ -139,6 +165,10 @@ class Ahead:
             raise taken
         return taken
 
+    def switch(self, prepare: Prepare) -> None:
+        """Prepare by ``prepare`` from the next frame on; one that waits is prepared anew when it is taken."""
+        self._prepare = prepare
+
     def close(self) -> None:
         """End the thread, which lets the sensor go; a thread stuck in its sensor is left behind and counted."""
         self._closed.set()
@@ -165,13 +195,13 @@ class Ahead:
     def _next(self) -> Taken | BaseException:
         """Capture and prepare one frame; what is raised belongs to the loop, a bug included."""
         try:
-            frame = self._sensing.capture()
-            prepared = self._prepare(frame)
-        except (FrameError, NoSignalError, NoScoreError) as error:
-            return Taken(frame, _raising(error))
+            frame, prepare = self._sensing.capture(), self._prepare
+            try:
+                return Taken(frame, Ready(prepare, prepare(frame)))
+            except (FrameError, NoSignalError, NoScoreError) as error:
+                return Taken(frame, Ready(prepare, error))
         except BaseException as error:  # noqa: BLE001 - raised again on the loop's thread, where it ends the process
             return error
-        return Taken(frame, lambda: prepared)
 
     def _hand_over(self, outcome: Taken | BaseException) -> None:
         """Let ``outcome`` wait for the loop, in the place of an older one where that is right."""
@@ -182,12 +212,3 @@ class Ahead:
                 self._changed.wait_for(lambda: self._waiting is None or self._closed.is_set())
             self._waiting = outcome
             self._changed.notify_all()
-
-
-def _raising(error: ApplianceError) -> Callable[[], tuple[Prepared, ...]]:
-    """The preparation of a frame that cannot be judged: raises ``error`` where the loop can see it."""
-
-    def prepare() -> tuple[Prepared, ...]:
-        raise error
-
-    return prepare

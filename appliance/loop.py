@@ -7,11 +7,9 @@ from threading import Event
 
 from appliance.board import Board
 from appliance.core import wire
-from appliance.core.decode import decode, merge
 from appliance.core.health import ChannelHealth
-from appliance.core.model import Model
 from appliance.core.policy import Policy, PolicyState, decide, start, undecided
-from appliance.core.types import Decision, Frame, InferenceResult, Message, OutcomeState, Priority, Provenance
+from appliance.core.types import Decision, Frame, Message, OutcomeState, Priority, Provenance
 from appliance.errors import (
     EndOfRecording,
     FrameError,
@@ -23,12 +21,11 @@ from appliance.errors import (
     SensorError,
 )
 from appliance.frames import Frames, Taken
-from appliance.inference import Inference
+from appliance.inference import Judge
 from appliance.log import FaultLog
 from appliance.outbox import Outbox
 from appliance.ports import Clock, Meter, Responder
 from appliance.progress import Progress
-from appliance.reasons import Reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +48,20 @@ class Edges:
     identity: wire.Identity
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A step of the loop, for those who look on."""
+
+    taken: Taken | None
+    """None where there was no frame."""
+    judge: Judge
+    decision: Decision
+    fault: FrameError | NoBackendError | None = None
+    """What kept the frame from being judged, where that was not its age or the sensor."""
+
+
 class Channel:
-    """One sensor, one model, one policy. ``run`` is the body of its thread."""
+    """One sensor, one judge, one policy. ``run`` is the body of its thread."""
 
     def __init__(
         self,
@@ -60,21 +69,20 @@ class Channel:
         *,
         frames: Frames,
         responder: Responder | None,
-        model: Model,
-        inference: Inference,
+        judge: Judge,
         policy: Policy,
         limits: Limits,
         edges: Edges,
         event_prefix: str,
-        reasons: Reasons | None = None,
     ) -> None:
         """``event_prefix`` makes event ids unique over restarts of the process."""
         self.name = name
         self.watch: Callable[[Frame | None, Decision], None] | None = None
         """Called with each decision on the loop's thread, when set: for benches and the demo's picture."""
-        self._frames = frames
-        self._responder, self._model, self._inference = responder, model, inference
-        self._policy, self._reasons = policy, reasons
+        self.observe: Callable[[Seen], None] | None = None
+        """Called with each step on the loop's thread, when set: for a trial. Never blocks, never raises."""
+        self._frames, self._responder, self.judge = frames, responder, judge
+        self.policy = policy
         self._policy_state: PolicyState = start(policy, event_prefix)
         self._outbox, self._board = edges.outbox, edges.board
         self._clock, self._meter = edges.clock, edges.meter
@@ -83,6 +91,11 @@ class Channel:
         self._shown: tuple[object, ...] = ()
         self._shown_at_s = float("-inf")
         self._online: bool | None = None
+
+    def switch(self, judge: Judge) -> None:
+        """Let ``judge`` judge from the next frame on; events go on as they are. For any thread."""
+        self.judge = judge
+        self._frames.switch(judge.prepare)
 
     def run(self, stop: Event) -> None:
         """Step until ``stop`` is set or the recording ends. Whatever else is raised ends the process."""
@@ -101,15 +114,15 @@ class Channel:
 
         Raises EndOfRecording.
         """
-        frame: Frame | None = None
+        taken, fault, judge = None, None, self.judge
         started_s = self._clock.monotonic_s()
         try:
             taken = self._frames.take()
-            frame = taken.frame
+            judge = self.judge  # for this frame to its end; a switch meanwhile is for the next
             self._stage("capture", started_s)
             self._meter.count("edge_capture_frames_total", channel=self.name)
             self._seen()
-            decision = self._judge(taken)
+            decision = self._judged(taken, judge)
         except Idle:
             self._seen()
             self.progress.fault = ""
@@ -117,65 +130,61 @@ class Channel:
             return None
         except SensorError as error:
             self._unseen(error)
-            decision = self._undecided(OutcomeState.NO_RESULT, str(error), frame)
+            decision = self._undecided(OutcomeState.NO_RESULT, str(error), None, judge.provenance())
         except (FrameError, NoBackendError) as error:
             self._faults.failed(f"{self.name}:judge", str(error))
-            decision = self._undecided(OutcomeState.NO_RESULT, str(error), frame)
-        self._deliver(frame, decision)
+            fault, frame = error, taken.frame if taken else None
+            decision = self._undecided(OutcomeState.NO_RESULT, str(error), frame, judge.provenance())
+        self._deliver(Seen(taken, judge, decision, fault))
         return decision
 
-    def _judge(self, taken: Taken) -> Decision:
+    def _judged(self, taken: Taken, judge: Judge) -> Decision:
         """From a frame to a decision. Raises FrameError, NoBackendError."""
         frame = taken.frame
         if frame.signal_fault:
-            return self._undecided(OutcomeState.NO_SIGNAL, frame.signal_fault, frame)
+            return self._undecided(OutcomeState.NO_SIGNAL, frame.signal_fault, frame, judge.provenance())
         try:
-            parts = taken.prepare()  # also of a frame that is too old to be judged: its extractor remembers it
-        except NoSignalError as error:
-            return self._undecided(OutcomeState.NO_SIGNAL, str(error), frame)
-        except NoScoreError as error:
-            return self._undecided(OutcomeState.NO_SCORE, str(error), frame)
+            parts = taken.prepare(judge.prepare)  # also of one too old to be judged: its extractor remembers it
+        except (NoSignalError, NoScoreError) as error:
+            state = OutcomeState.NO_SIGNAL if isinstance(error, NoSignalError) else OutcomeState.NO_SCORE
+            return self._undecided(state, str(error), frame, judge.provenance())
         if self._too_old(frame):
-            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame)
-        results = [self._inference.infer(part.tensor) for part in parts]
-        result = _as_one(results)
+            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame, judge.provenance())
+        results = judge.infer(parts)
         if self._too_old(frame):
-            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame, result)
+            return self._undecided(OutcomeState.NO_RESULT, self._age_reason(), frame, judge.provenance(results))
         started_s = self._clock.monotonic_s()
-        read = [decode(each.outputs, part, self._model) for each, part in zip(results, parts, strict=True)]
-        predictions = merge(read, parts, self._model)
+        predictions = judge.read(results, parts)
         now_s = self._stage("post", started_s)
         self._policy_state, decision = decide(
             self._policy_state,
             predictions,
             frame,
-            self._policy,
+            self.policy,
             now_s=now_s,
-            provenance=self._provenance(result),
+            provenance=judge.provenance(results),
         )
-        if self._reasons is not None and len(parts) == 1:
-            decision = replace(decision, reasons=self._reasons(parts[0], result))
+        decision = replace(decision, reasons=judge.explained(parts, results))
         self._stage("decide", now_s)
         self._faults.recovered(f"{self.name}:judge")
         return decision
 
-    def _undecided(
-        self, state: OutcomeState, reason: str, frame: Frame | None, result: InferenceResult | None = None
-    ) -> Decision:
+    def _undecided(self, state: OutcomeState, reason: str, frame: Frame | None, by: Provenance) -> Decision:
         """Say that this frame could not be judged: no answer is a value."""
         self._policy_state, decision = undecided(
             self._policy_state,
-            self._policy,
+            self.policy,
             outcome_state=state,
             reason=reason,
             now_s=self._clock.monotonic_s(),
-            provenance=self._provenance(result),
+            provenance=by,
             frame=frame,
         )
         return decision
 
-    def _deliver(self, frame: Frame | None, decision: Decision) -> None:
+    def _deliver(self, seen: Seen) -> None:
         """Alerts to the outbox before anything that can block, the answer to whoever asked, the state to the board."""
+        frame, decision = seen.taken.frame if seen.taken else None, seen.decision
         started_s = self._clock.monotonic_s()
         if decision.alerts:
             stamp = stamp_of(self._clock, decision.captured_s)
@@ -189,13 +198,13 @@ class Channel:
         self._count(decision)
         if self.watch is not None:
             self.watch(frame, decision)
+        if self.observe is not None:
+            self.observe(seen)
 
     def _stage(self, stage: str, started_s: float) -> float:
         """Measure a stage that ends now; returns now."""
-        now_s = self._clock.monotonic_s()
-        self._meter.observe(
-            "edge_stage_duration_seconds", now_s - started_s, stage=stage, model=self._model.name, backend=""
-        )
+        now_s, model = self._clock.monotonic_s(), self.judge.model.name
+        self._meter.observe("edge_stage_duration_seconds", now_s - started_s, stage=stage, model=model, backend="")
         return now_s
 
     def _store(self, messages: list[Message], priority: Priority) -> None:
@@ -245,7 +254,7 @@ class Channel:
     def _retire(self) -> None:
         """Leave no retained state behind that reads as if somebody still looked."""
         self._availability(online=False)
-        self._show(self._undecided(OutcomeState.NO_RESULT, "stopped", None))
+        self._show(self._undecided(OutcomeState.NO_RESULT, "stopped", None, self.judge.provenance()))
 
     def _availability(self, *, online: bool) -> None:
         """Tell dashboards when the channel comes or goes."""
@@ -261,35 +270,25 @@ class Channel:
         """Say why an old frame is not judged; without its age, or each such frame would change the state topic."""
         return f"frame is older than {self._limits.frame_age_max_s:g} s"
 
-    def _provenance(self, result: InferenceResult | None) -> Provenance:
-        """Who judged, or that nobody did."""
-        backend, degraded = ("", True) if result is None else (result.backend, result.degraded)
-        return Provenance(self._model.name, self._model.version, backend, degraded)
-
     def health(self) -> ChannelHealth:
         """What the supervisor reports of this channel. Called from its thread."""
-        progress, decision = self.progress, self.progress.last_decision
+        progress, decision, judge = self.progress, self.progress.last_decision, self.judge
         return ChannelHealth(
             channel=self.name,
             sensor_ok=progress.sensor_ok,
-            backend=self._inference.active,
-            degraded=self._inference.degraded,
-            model=self._model.name,
-            model_version=self._model.version,
-            model_sha256=self._model.sha256,
+            backend=judge.inference.active,
+            degraded=judge.inference.degraded,
+            model=judge.model.name,
+            model_version=judge.model.version,
+            model_sha256=judge.model.sha256,
             outcome_state=decision.outcome_state if decision else None,
             fault=progress.fault,
             last_decision_s=progress.last_progress_s,
             decisions=progress.decisions,
             frames_per_s=progress.frames_per_s,
-            backend_fault=self._inference.why_degraded,
+            backend_fault=judge.inference.why_degraded,
             finished=progress.finished,
         )
-
-
-def _as_one(results: list[InferenceResult]) -> InferenceResult:
-    """Who judged a frame of one or more parts: the backend of the last, degraded if any part was."""
-    return replace(results[-1], degraded=any(result.degraded for result in results))
 
 
 def stamp_of(clock: Clock, mono_s: float) -> wire.Stamp:

@@ -18,6 +18,7 @@ from appliance.loop import Channel, stamp_of
 from appliance.outbox import Outbox
 from appliance.ports import Accelerator, Clock, Meter, ServiceManager
 from appliance.publisher import Publisher
+from appliance.trial import Trials
 
 TICK_S = 0.5
 """How often the main thread looks."""
@@ -38,6 +39,7 @@ class Crew:
 
     channels: Sequence[Channel]
     inferences: Sequence[Inference]
+    """Every one that is open; a trial adds the candidate's, and takes out what it has closed."""
     publisher: Publisher
     outbox: Outbox
     board: Board
@@ -57,6 +59,8 @@ class Crew:
     """Ends the channels' waiting; set by the supervisor when it is told to stop."""
     tpus: Sequence[Accelerator] = ()
     """Edge TPUs that a channel's model is to run on."""
+    trials: Trials | None = None
+    """Tries newer models; None where there are no updates."""
 
 
 class Supervisor:
@@ -68,6 +72,8 @@ class Supervisor:
         self._limits = limits
         self._crashed = Event()
         self._outbox_before: OutboxHealth | None = None
+        self._named: set[tuple[str, str, str]] = set()
+        """Models that decide: name, version, digest."""
         self._told: object = None
         """What of the newest report would be news if it changed."""
         self._reports = 0
@@ -86,6 +92,8 @@ class Supervisor:
         workers.append(self._start("probe", self._probe, working))
         if crew.keeper is not None:
             workers.append(self._start("keeper", crew.keeper.run, working))
+        if crew.trials is not None:
+            workers.append(self._start("trial", crew.trials.run, working))
         self._introduce()
         crew.service.ready()
         _log.info("started", channels=[channel.name for channel in crew.channels], node=crew.identity.node)
@@ -94,6 +102,8 @@ class Supervisor:
             crew.clock.wait(stop, TICK_S)
         crew.service.stopping()
         working.set()
+        if crew.trials is not None:
+            crew.trials.close()  # what it waits for ends now
         self._join(workers)
         self._report(crew.clock.monotonic_s(), self._assess())
         publishing.set()
@@ -111,17 +121,26 @@ class Supervisor:
         self._crew.outbox.close()
         if self._crew.keeper is not None:
             self._crew.keeper.close()
+        if self._crew.trials is not None:
+            self._crew.trials.close()
         for tpu in self._crew.tpus:  # first: a frame that waits for one is let go at once
             tpu.close()
-        for inference in self._crew.inferences:
+        for inference in tuple(self._crew.inferences):
             inference.close()
 
     def _introduce(self) -> None:
-        """Measure what does not change: which software and which models run."""
-        meter = self._crew.meter
-        meter.set("edge_info", 1.0, version=self._crew.identity.software_version)
-        for model in (inference.model for inference in self._crew.inferences):
-            meter.set("edge_model_info", 1.0, model=model.name, version=model.version, sha=model.sha256)
+        """Measure which software and which models run."""
+        self._crew.meter.set("edge_info", 1.0, version=self._crew.identity.software_version)
+        self._name_models()
+
+    def _name_models(self) -> None:
+        """Measure which models decide; one that was replaced is named no more."""
+        meter, before = self._crew.meter, self._named
+        self._named = {(each.model, each.model_version, each.model_sha256) for each in self._healths()}
+        for name, version, sha in before - self._named:
+            meter.forget("edge_model_info", model=name, version=version, sha=sha)
+        for name, version, sha in self._named:
+            meter.set("edge_model_info", 1.0, model=name, version=version, sha=sha)
 
     def _start(self, name: str, body: Callable[[Event], None], stop: Event) -> Thread:
         """Start a thread whose crash ends the process: a half-alive appliance is worse than a restarted one."""
@@ -156,7 +175,7 @@ class Supervisor:
         while not self._crew.clock.wait(stop, PROBE_TICK_S):
             for tpu in self._crew.tpus:
                 tpu.tend()
-            for inference in self._crew.inferences:
+            for inference in tuple(self._crew.inferences):
                 inference.probe()
 
     def _tick(self) -> None:
@@ -171,6 +190,7 @@ class Supervisor:
         else:
             self._crew.faults.recovered("stall")
             self._feed(now_s)
+        self._name_models()
         report = self._assess()
         self._measure(report.tpus)
         if now_s - self._status_at_s >= self._limits.status_interval_s or _news(report) != self._told:
@@ -197,6 +217,7 @@ class Supervisor:
             broker_connected=crew.publisher.connected,
             clock=crew.clock.state(),
             tpus=[tpu.health() for tpu in crew.tpus],
+            models=crew.trials.faults if crew.trials else (),
         )
 
     def _measure(self, tpus: Sequence[TpuHealth]) -> None:

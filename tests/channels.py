@@ -19,7 +19,7 @@ from appliance.core.policy import Policy, Rule
 from appliance.core.preprocess import Preprocessor
 from appliance.core.types import Array, Decision, Frame, Message, OutcomeState
 from appliance.frames import InTurn, measured
-from appliance.inference import Inference
+from appliance.inference import Inference, Judge
 from appliance.log import FaultLog, get
 from appliance.loop import Channel, Edges, Limits
 from appliance.outbox import Outbox
@@ -104,20 +104,24 @@ class ChannelBench:
         self.faults = FaultLog(get("channel"), self.clock.monotonic_s)
         self.edges = Edges(self.outbox, self.board, self.clock, self.meter, self.faults, IDENTITY)
         self.sensing = self._sensing(sensor or self, name)
-        prepare = measured(Preprocessor(model, extractor), model=model.name, clock=self.clock, meter=self.meter)
-        explain = Reasons(model, self.inference, {}, self.clock, self.meter, count=reasons) if reasons else None
+        self._extractor = extractor
         self.channel = Channel(
             name,
-            frames=InTurn(self.sensing, prepare),
+            frames=InTurn(self.sensing),
             responder=self,
-            model=model,
-            inference=self.inference,
+            judge=self.judge(model, self.inference, reasons=reasons),
             policy=Policy(name, rules, fallback),
-            reasons=explain,
             limits=Limits(AGE_MAX_S, STATE_INTERVAL_S),
             edges=self.edges,
             event_prefix="b1",
         )
+
+    def judge(self, model: Model, inference: Inference, *, reasons: int = 0) -> Judge:
+        """A model as this channel would use it."""
+        preprocessor = Preprocessor(model, self._extractor)
+        prepare = measured(preprocessor, model=model.name, clock=self.clock, meter=self.meter)
+        explain = Reasons(model, inference, {}, self.clock, self.meter, count=reasons) if reasons else None
+        return Judge(model, inference, prepare, preprocessor.again, explain)
 
     def _sensing(self, sensor: Sensor, name: str) -> Sensing:
         return Sensing(

@@ -23,6 +23,7 @@ FAMILIES = {"unix": 1, "inet": 2, "inet6": 10, "netlink": 16, "packet": 17, "blu
 IO_URING_SETUP = 425
 CHATTER = b"I am a library that talks\n" * 8192
 """More than a pipe holds."""
+HOARD_BYTES = 64 * 1024 * 1024
 ANYBODY = ctypes.c_ulong(-1)
 PR_SET_PTRACER = 0x59616D61
 """Yama's: says who may trace this process."""
@@ -120,6 +121,33 @@ class Talker(TfliteRunner):
             os.abort()
         _talk()
         return super().answer(tensor, request)
+
+
+class DiesInLoad(CpuEngine):
+    """Ends as a library does that a file has confused."""
+
+    def load(self, signature: Signature, content: bytes) -> TfliteRunner:
+        """Read where nothing is."""
+        ctypes.string_at(0)
+        return super().load(signature, content)
+
+
+class HangsInLoad(CpuEngine):
+    """Never comes to an end."""
+
+    def load(self, signature: Signature, content: bytes) -> TfliteRunner:
+        """Wait, holding the interpreter's lock."""
+        ctypes.PyDLL(None).pause()
+        return super().load(signature, content)
+
+
+class Hoards(CpuEngine):
+    """Takes memory when it loads."""
+
+    def load(self, signature: Signature, content: bytes) -> TfliteRunner:
+        """Take it, and write to it."""
+        self.hoard = bytearray(b"x" * HOARD_BYTES)
+        return super().load(signature, content)
 
 
 def _talk() -> None:

@@ -8,8 +8,9 @@ import cv2
 
 from appliance.adapters.backends.registry import make_backend
 from appliance.compose.appliance import Appliance, Parts
-from appliance.compose.folders import STATE_DIRECTORY, state_dir
-from appliance.compose.wiring import Wiring, read_models
+from appliance.compose.folders import MODELS_FOLDER, STATE_DIRECTORY, state_dir
+from appliance.compose.trials import Library
+from appliance.compose.wiring import Wiring
 from appliance.config import Config, ModelConfig
 from appliance.core.golden import GoldenReport
 from appliance.core.model import Model
@@ -31,9 +32,11 @@ def build(config: Config, *, file: Path | None = None, parts: Parts | None = Non
     """
     cv2.setNumThreads(OPENCV_THREADS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    models = read_models(config)
-    check_fit(config, models, str(file or "configuration"))
-    return Wiring(config, models, parts or Parts()).appliance()
+    parts = parts or Parts()
+    updates = config.update.root_file is not None
+    library = Library(config, parts.make_slots(state_dir(config) / MODELS_FOLDER) if updates else None)
+    check_fit(config, library.models, str(file or "configuration"))
+    return Wiring(config, library, parts).appliance()
 
 
 def check(config: Config, *, file: Path) -> None:
@@ -41,7 +44,7 @@ def check(config: Config, *, file: Path) -> None:
 
     Raises ConfigError, ModelError; BackendError when no TFLite runtime is installed.
     """
-    models = read_models(config)
+    models = Library(config, None).models
     check_fit(config, models, str(file))
     for key, model in models.items():
         prove_folder(model, config.models[key])
@@ -70,7 +73,7 @@ def _proven(backend: Backend, model: Model) -> GoldenReport:
 
 def try_sensors(config: Config, *, parts: Parts | None = None) -> Iterator[tuple[str, str]]:
     """Open each channel's sensor, capture once, close it; yield channel and what was seen. Raises SensorError."""
-    wiring = Wiring(config, read_models(config), parts or Parts())
+    wiring = Wiring(config, Library(config, None), parts or Parts())
     for name, channel in config.channels.items():
         sensor = wiring.sensor(name, channel)
         try:

@@ -9,11 +9,13 @@ from threading import Event
 from appliance.adapters.backends.registry import make_backend
 from appliance.adapters.metrics import PrometheusMeter
 from appliance.adapters.sensors import make_sensor
+from appliance.adapters.slots import Slots
 from appliance.compose.tpus import MakeTpu, make_tpu
+from appliance.compose.trials import CPU_ENGINE
 from appliance.config import BackendName, ModelConfig, SensorConfig
 from appliance.core import wire
 from appliance.loop import Channel
-from appliance.ports import Backend, Clock, Sensor, SensorContext, ServiceManager
+from appliance.ports import Backend, Clock, Sensor, SensorContext, ServiceManager, SlotStore
 from appliance.supervise import Supervisor
 
 
@@ -25,6 +27,10 @@ class Parts:
     make_backend: Callable[[BackendName, ModelConfig], Backend] = make_backend
     """Makes every backend but the Edge TPU's."""
     make_tpu: MakeTpu = make_tpu
+    make_slots: Callable[[Path], SlotStore] = Slots
+    """Makes the store of models in a folder."""
+    trial_engine: str = CPU_ENGINE
+    """What a candidate is tried with in its own process, as ``module:Class``."""
     clock: Clock | None = None
     service: ServiceManager | None = None
 

@@ -1,9 +1,15 @@
 """Where the appliance keeps what it keeps."""
 
+import hashlib
 import os
 from pathlib import Path
 
 from appliance.config import Config
+from appliance.errors import ModelError
+from appliance.trust.manifest import DESCRIPTION
+
+MODELS_FOLDER = "models"
+"""Of the state folder, where the store of models is."""
 
 RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"
 """Set by systemd when the unit has RuntimeDirectory=."""
@@ -15,6 +21,15 @@ def state_dir(config: Config) -> Path:
     """Where the appliance keeps what must survive."""
     given = os.environ.get(STATE_DIRECTORY, "").partition(":")[0]
     return Path(given) if given else config.node.state_dir
+
+
+def model_id_of(folder: Path) -> str:
+    """Return the id of a model folder, by its description alone. Raises ModelError."""
+    try:
+        return hashlib.sha256((folder / DESCRIPTION).read_bytes()).hexdigest()
+    except OSError as error:
+        msg = f"{folder}: {DESCRIPTION} cannot be read: {error.strerror}"
+        raise ModelError(msg) from error
 
 
 def memory_folder() -> str | None:

@@ -3,47 +3,45 @@
 import contextlib
 import random
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
-from appliance import __version__
 from appliance.adapters.clock import SystemClock
 from appliance.adapters.edgetpu import EdgeTpu
-from appliance.adapters.identity import hardware, node_id
 from appliance.adapters.memory import SqliteMemory
 from appliance.adapters.metrics import PrometheusMeter
-from appliance.adapters.model_folder import read_model
 from appliance.adapters.mqtt import PahoLink
 from appliance.adapters.systemd import make_service_manager
 from appliance.board import Board
-from appliance.commands import Commands
 from appliance.compose.appliance import Appliance, Parts
 from appliance.compose.folders import memory_folder, state_dir
+from appliance.compose.publishing import identity_of, make_publisher
 from appliance.compose.routes import routed
 from appliance.compose.tpus import make_tpus
+from appliance.compose.trials import Library, WorkerSandbox, make_trials
 from appliance.config import BackendName, ChannelConfig, Config, OutboxConfig
 from appliance.core import wire
 from appliance.core.attribution import explainable
 from appliance.core.backoff import Backoff
-from appliance.core.discovery import ChannelCard, discovery
 from appliance.core.fallback import Fallback
 from appliance.core.features import make_extractor
 from appliance.core.model import Model
-from appliance.core.policy import Policy, Rule
+from appliance.core.policy import Policy
 from appliance.core.preprocess import Preprocessor
 from appliance.core.types import FrameKind
 from appliance.errors import ConfigError
 from appliance.frames import Ahead, Frames, InTurn, measured
-from appliance.inference import Inference
+from appliance.inference import Inference, Judge
 from appliance.keeper import Keeper, Remembering
 from appliance.log import FaultLog, get
 from appliance.loop import Channel, Edges, Limits
 from appliance.outbox import Outbox, UnavailableError
 from appliance.ports import Backend, Clock, Responder, Sensor, SensorContext
-from appliance.publisher import Publisher
 from appliance.reasons import Reasons
 from appliance.sensing import Sensing
 from appliance.supervise import Crew, Supervisor
+from appliance.trial import Trials, Workshop
 
 VOLATILE_BYTES_MAX = 16_000_000
 """What alerts may take of the memory while the disk cannot be used."""
@@ -52,8 +50,8 @@ VOLATILE_BYTES_MAX = 16_000_000
 class Wiring:
     """The shared edges, and how a channel is made of them. Opens nothing until ``appliance``."""
 
-    def __init__(self, config: Config, models: dict[str, Model], parts: Parts) -> None:
-        self._config, self._models, self._parts = config, models, parts
+    def __init__(self, config: Config, library: Library, parts: Parts) -> None:
+        self._config, self._library, self._parts = config, library, parts
         self._folder = state_dir(config)
         self._system_clock = SystemClock(self._folder)
         self._clock: Clock = parts.clock or self._system_clock
@@ -64,10 +62,10 @@ class Wiring:
         self._extractors = {
             name: Remembering(make_extractor(extract))
             for name, channel in config.channels.items()
-            if (extract := models[channel.model].extract) is not None
+            if (extract := library.models[channel.model].extract) is not None
         }
         self._tpus: dict[str, EdgeTpu] = {}
-        self._identity = _identity(config, self._folder, self._clock)
+        self._identity = identity_of(config, self._folder, self._clock)
         self._link = PahoLink(
             config.mqtt,
             client_id=f"{config.mqtt.root}-{self._identity.node}",
@@ -77,9 +75,9 @@ class Wiring:
 
     def appliance(self) -> Appliance:
         """Prove the models, open the outbox, wire everything."""
-        self._config = routed(self._config, self._models, self._folder)
+        self._config = routed(self._config, self._library.models, self._folder)
         self._tpus = make_tpus(self._config, self._parts.make_tpu, self._clock, self._meter, self._folder)
-        inferences = {key: self._inference(key, model) for key, model in self._models.items()}
+        inferences = {key: self._serving(key) for key in self._config.models}
         outbox = self._outbox()
         keeper = self._keeper()
         edges = Edges(outbox, self._board, self._clock, self._meter, self._faults, self._identity)
@@ -87,11 +85,13 @@ class Wiring:
             self._channel(name, channel, inferences[channel.model], edges)
             for name, channel in self._config.channels.items()
         )
+        opened = list(inferences.values())
+        trials = self._trials(edges, channels, inferences, opened)
         crew = Crew(
             channels=channels,
-            inferences=tuple(inferences.values()),
+            inferences=opened,
             tpus=tuple(self._tpus.values()),
-            publisher=self._publisher(outbox),
+            publisher=make_publisher(self._config, self._link, edges, self._library.models, trials),
             outbox=outbox,
             board=self._board,
             clock=self._clock,
@@ -104,6 +104,7 @@ class Wiring:
             outbox_limits=self._config.outbox,
             outbox_volatile=self._volatile_folder is not None,
             stop=self._stop,
+            trials=trials,
         )
         self._serve_metrics()
         supervisor = Supervisor(crew, self._config.health)
@@ -113,7 +114,7 @@ class Wiring:
         """Make a channel's sensor; it opens nothing."""
         context = SensorContext(
             channel=name,
-            model=self._models[channel.model],
+            model=self._library.models[channel.model],
             clock=self._clock,
             meter=self._meter,
             mqtt=self._config.mqtt,
@@ -134,30 +135,66 @@ class Wiring:
             meter=self._meter,
             stop=self._stop,
         )
+        judge = self._judge(name, inference)
         return Channel(
             name,
-            frames=self._frames(name, channel, sensor, sensing),
+            frames=self._frames(name, channel, judge, sensor, sensing),
             responder=sensor if isinstance(sensor, Responder) else None,
-            model=self._models[channel.model],
-            inference=inference,
-            policy=Policy(name, _rules(channel), _fallback(channel, self._models[channel.model])),
-            reasons=self._reasons(name, channel, inference),
+            judge=judge,
+            policy=Policy(name, tuple(rule.to_rule() for rule in channel.rules), _fallback(channel, inference.model)),
             limits=Limits(channel.frame_age_max_s, channel.state_interval_s),
             edges=edges,
             event_prefix=f"{self._clock.boot_id[:8]}-{round(self._clock.monotonic_s() * 1e3):x}",
         )
 
-    def _frames(self, name: str, channel: ChannelConfig, sensor: Sensor, sensing: Sensing) -> Frames:
-        """Pictures ahead of the loop, everything else in turn with it."""
-        model = self._models[channel.model]
+    def _trials(
+        self, edges: Edges, channels: Sequence[Channel], serving: Mapping[str, Inference], opened: list[Inference]
+    ) -> Trials | None:
+        """Let newer models be tried with what channels are made of; what is opened meanwhile is in ``opened``."""
+
+        def inference(key: str, model: Model) -> Inference:
+            opened.append(self._candidate(key, model))
+            return opened[-1]
+
+        def let_go(key: str, inference: Inference) -> None:
+            opened.remove(inference)
+            inference.close()
+            if "tpu" in self._config.models[key].backends:
+                self._tpus[self._config.tpu_of(key)].let_go(inference.model)
+
+        workshop = Workshop(
+            read=self._library.read,
+            misfit=self._library.misfit,
+            sandbox=lambda key: WorkerSandbox(self._parts.trial_engine, self._config.models[key].threads),
+            inference=inference,
+            again=lambda name, model: self._preprocessor(name, model).again,
+            judge=self._judge,
+            let_go=let_go,
+        )
+        by_key = {key: [each for each in channels if self._config.channels[each.name].model == key] for key in serving}
+        https = self._config.update.report_url is not None
+        return make_trials(self._library, workshop, edges, by_key, serving, https=https)
+
+    def _preprocessor(self, name: str, model: Model) -> Preprocessor:
+        """Make what prepares a channel's frames for a model, of features that the channel extracts."""
+        channel = self._config.channels[name]
         tiling = channel.tiling.to_tiling() if channel.tiling else None
-        preprocessor = Preprocessor(model, self._extractors.get(name), tiling)
+        return Preprocessor(model, self._extractors.get(name), tiling)
+
+    def _judge(self, name: str, inference: Inference) -> Judge:
+        """Make a model, open on its backends, the judge of a channel."""
+        model, preprocessor = inference.model, self._preprocessor(name, inference.model)
         prepare = measured(preprocessor, model=model.name, clock=self._clock, meter=self._meter)
-        if model.preprocess.kind is not FrameKind.IMAGE:
-            return InTurn(sensing, prepare)
+        explain = self._reasons(name, self._config.channels[name], inference)
+        return Judge(model, inference, prepare, preprocessor.again, explain)
+
+    def _frames(self, name: str, channel: ChannelConfig, judge: Judge, sensor: Sensor, sensing: Sensing) -> Frames:
+        """Pictures ahead of the loop, everything else in turn with it."""
+        if judge.model.preprocess.kind is not FrameKind.IMAGE:
+            return InTurn(sensing)
         return Ahead(
             sensing,
-            prepare,
+            judge.prepare,
             channel=name,
             timeout_s=channel.capture_timeout_s,
             newest_only=sensor.newest_only,
@@ -168,7 +205,7 @@ class Wiring:
 
     def _reasons(self, name: str, channel: ChannelConfig, inference: Inference) -> Reasons | None:
         """What explains a channel's scores, where that is wanted and can be done."""
-        model = self._models[channel.model]
+        model = inference.model
         if not channel.reasons_max or not explainable(model):
             return None
         words = self._extractors[name].words if name in self._extractors else {}
@@ -184,8 +221,14 @@ class Wiring:
         keeper.open()
         return keeper
 
-    def _inference(self, key: str, model: Model) -> Inference:
-        """Open and prove a model on its backends."""
+    def _serving(self, key: str) -> Inference:
+        """Open and prove the model of a key. Raises ModelError, NoBackendError."""
+        inference = self._library.opened(key, lambda model: self._candidate(key, model))
+        inference.show(live=True)
+        return inference
+
+    def _candidate(self, key: str, model: Model) -> Inference:
+        """Open and prove a model on the backends of a key; it is not shown as the one that decides."""
         settings = self._config.models[key]
         backends = [self._backend(key, name) for name in settings.backends]
         inference = Inference(
@@ -198,6 +241,7 @@ class Wiring:
             return_passes=settings.return_passes,
             deadline_max_s=self._config.deadline_max_s(key),
         )
+        inference.show(live=False)
         inference.open()
         return inference
 
@@ -230,31 +274,6 @@ class Wiring:
         outbox.open()
         return outbox
 
-    def _publisher(self, outbox: Outbox) -> Publisher:
-        """Wire the publisher with what it says when it comes and goes."""
-        mqtt, identity = self._config.mqtt, self._identity
-        commands = Commands(identity, self._board, outbox, self._clock, self._meter)
-        cards = [
-            ChannelCard(name, _rules(channel), self._models[channel.model].preprocess.kind, channel.model)
-            for name, channel in self._config.channels.items()
-        ]
-        return Publisher(
-            self._link,
-            outbox,
-            self._board,
-            self._clock,
-            self._meter,
-            mqtt,
-            sync_interval_s=self._config.outbox.sync_interval_s,
-            announce=lambda: [discovery(identity, cards, tpu=bool(self._tpus))] if mqtt.discovery else [],
-            on_command=commands.obey,
-            birth_topic=identity.birth_topic if mqtt.discovery else None,
-            command_topics=(commands.topic,),
-            online=wire.availability(identity, online=True),
-            offline=wire.availability(identity, online=False),
-            jitter=random.random,
-        )
-
     def _serve_metrics(self) -> None:
         """Let Prometheus in, on loopback, when the configuration says so; a port that is taken ends nothing."""
         if self._config.health.metrics_port is not None:
@@ -264,32 +283,9 @@ class Wiring:
                 get("appliance").error("metrics are not served", reason=str(error))
 
 
-def read_models(config: Config) -> dict[str, Model]:
-    """Read and verify every model folder of the configuration. Raises ModelError."""
-    return {key: read_model(settings.folder) for key, settings in config.models.items()}
-
-
-def _identity(config: Config, folder: Path, clock: Clock) -> wire.Identity:
-    """Who this device is."""
-    return wire.Identity(
-        root=config.mqtt.root,
-        node=config.node.id or node_id(folder),
-        name=config.node.name,
-        boot_id=clock.boot_id,
-        software_version=__version__,
-        hardware=hardware(),
-        discovery_prefix=config.mqtt.discovery_prefix,
-    )
-
-
 def _fallback(channel: ChannelConfig, model: Model) -> Fallback | None:
     """The fallback of a channel as the core knows it."""
     given = channel.fallback
     if given is None:
         return None
     return Fallback(given.field, model.fields.index(given.field), given.limit, given.severity)
-
-
-def _rules(channel: ChannelConfig) -> tuple[Rule, ...]:
-    """The rules of a channel as the core knows them."""
-    return tuple(rule.to_rule() for rule in channel.rules)

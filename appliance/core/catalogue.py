@@ -84,7 +84,11 @@ _ROWS = (
     _gauge("edge_tpu_temperature_celsius", "Its temperature; on PCIe only, USB cannot tell.", "tpu"),
     _counter("edge_tpu_answers_discarded_total", "Answers that no frame waited for any more.", "tpu", "reason"),
     _counter("edge_abandoned_workers_total", "Worker processes that could not be ended.", "tpu"),
-    _gauge("edge_model_info", "Always 1; the labels say which model is loaded.", "model", "version", "sha"),
+    _gauge("edge_model_info", "Always 1; the labels say which model decides.", "model", "version", "sha"),
+    # Updates of models.
+    _gauge("edge_update_stage", "1 for the stage that a model's update is in, else 0.", "model", "stage"),
+    _counter("edge_update_shadow_frames_total", "Frames judged by a candidate, too.", "model", "outcome"),
+    _counter("edge_model_update_total", "Trials of candidates by what they came to.", "model", "outcome"),
     # Outbox ("spool" in the names that dashboards know).
     _gauge("edge_spool_messages", "Messages waiting in the outbox."),
     _gauge("edge_spool_bytes", "Bytes of the messages waiting in the outbox."),

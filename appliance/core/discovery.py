@@ -20,6 +20,8 @@ STATE_EXPIRE_AFTER_S = 120
 METRICS_EXPIRE_AFTER_S = 180
 """The same for numbers, which come each minute by default."""
 MANUFACTURER = "edge-appliance"
+INSTALL = "INSTALL"
+"""What Home Assistant sends when somebody presses Install."""
 
 Component = dict[str, object]
 
@@ -35,13 +37,16 @@ class ChannelCard:
     """Name of its model."""
 
 
-def discovery(identity: Identity, cards: Sequence[ChannelCard], *, tpu: bool = False) -> Message:
+def discovery(
+    identity: Identity, cards: Sequence[ChannelCard], *, tpu: bool = False, models: Sequence[str] = ()
+) -> Message:
     """Announce the device with an entity for each rule, one for each channel's events, and its own health.
 
     Args:
         identity: who is announced.
         cards: of each channel.
         tpu: a model is to run on an Edge TPU; then ``status`` says how it is.
+        models: names of those that may be updated.
     """
     components: dict[str, Component] = {"degraded": _degraded(identity), "latency": _latency(identity)}
     if tpu:
@@ -49,6 +54,8 @@ def discovery(identity: Identity, cards: Sequence[ChannelCard], *, tpu: bool = F
         components["tpu-problem"] = _tpu_problem(identity)
         components["tpu-advice"] = _tpu_advice(identity)
         components["tpu-temperature"] = _tpu_temperature(identity)
+    for model in models:
+        components[f"{_joined([model])}-model"] = _update(identity, model)
     for card in cards:
         components[f"{_joined([card.channel])}-alert"] = _alert(identity, card)
         for rule in card.rules:
@@ -116,6 +123,23 @@ def _alert(identity: Identity, card: ChannelCard) -> Component:
         "name": f"{_title(card.channel)} alert",
         "event_types": [event_type.value for event_type in EventType],
         "state_topic": identity.channel_topic(card.channel, "event"),
+    }
+
+
+def _update(identity: Identity, model: str) -> Component:
+    """Return the entity that shows which version of a model runs, and lets somebody say yes to a newer one.
+
+    Its state topic is JSON of the form that the platform reads without a template.
+    """
+    return {
+        "platform": "update",
+        "unique_id": _unique_id(identity, f"{_joined([model])}-model"),
+        "default_entity_id": f"update.{_slug(model, 'model')}",
+        "name": f"{_title(model)} model",
+        "entity_category": "config",
+        "state_topic": identity.model_topic(model, "state"),
+        "command_topic": identity.model_topic(model, "set"),
+        "payload_install": INSTALL,
     }
 
 

@@ -88,7 +88,7 @@ class Report:
     levels: dict[str, Level]
     """Of each channel, by name."""
     faults: tuple[str, ...]
-    """What is wrong, in words, channels first, then Edge TPUs; empty exactly when ``level`` is ok."""
+    """What is wrong, in words, channels first, then models and Edge TPUs; empty exactly when ``level`` is ok."""
     channels: tuple[ChannelHealth, ...]
     outbox: OutboxHealth
     broker_connected: bool
@@ -160,6 +160,7 @@ def assess(
     broker_connected: bool,
     clock: ClockState,
     tpus: Sequence[TpuHealth] = (),
+    models: Sequence[str] = (),
 ) -> Report:
     """Put together what is known.
 
@@ -171,12 +172,16 @@ def assess(
         broker_connected: there is a session with the broker.
         clock: how far the wall clock can be believed.
         tpus: the Edge TPUs that a channel's model is to run on; one that nothing needs is left out by the caller.
+        models: what is wrong with stored models and their updates, in words; each degrades the node.
     """
     assert channels, "an appliance without a channel does nothing"
     told = [_assess_channel(channel) for channel in channels]
-    told_of_tpus = [(Level.DEGRADED, words) for tpu in tpus for words in _faults_of(tpu)]
+    of_parts = (*models, *(words for tpu in tpus for words in _faults_of(tpu)))
     node = _Node(tuple(level for level, _ in told), outbox, before or outbox, broker_connected)
-    applying = [*told_of_tpus, *((level, words) for applies, level, words in _NODE_RULES if applies(node))]
+    applying = [
+        *((Level.DEGRADED, words) for words in of_parts),
+        *((level, words) for applies, level, words in _NODE_RULES if applies(node)),
+    ]
     return Report(
         level=max((level for level, _ in applying), key=_ORDER.index, default=Level.OK),
         levels={channel.channel: level for channel, (level, _) in zip(channels, told, strict=True)},

@@ -48,6 +48,10 @@ class Identity:
         """Return the topic of a channel, or one below it: ``availability``, ``state``, ``event``, ``request``."""
         return f"{self.base}/{channel}" + (f"/{leaf}" if leaf else "")
 
+    def model_topic(self, model: str, leaf: str) -> str:
+        """Return a topic about a model, by its name: ``state``, ``set``, ``report``."""
+        return f"{self.base}/model/{model}/{leaf}"
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:

@@ -1,6 +1,6 @@
 """From a frame to the model's input tensors: features extracted, pictures fitted, normalised, quantised."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -48,6 +48,8 @@ class Prepared:
     placement: Placement = Placement()
     region: Box = WHOLE
     """What of the frame is shown, in fractions of it: a tile, or all."""
+    features: Array | None = None
+    """What an extractor made of the frame, before it was normalised; None where there is none."""
 
     def to_frame(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map boxes in fractions of the model's picture to fractions of the frame, clipped to what is shown of it.
@@ -92,7 +94,21 @@ class Preprocessor:
             return tuple(self._part(frame.data, region) for region in self._regions)
         if self._extractor is None:
             return (self._prepare(frame.data),)
-        return tuple(self._prepare(vector) for vector in self._extractor(frame))
+        return tuple(self._features(vector) for vector in self._extractor(frame))
+
+    def again(self, frame: Frame, parts: Sequence[Prepared]) -> tuple[Prepared, ...]:
+        """Prepare a frame of which another model of the same extractor was given ``parts``.
+
+        An extractor remembers each frame, so it must not see one twice: its features are taken from there.
+        Raises FrameError.
+        """
+        if self._extractor is None:
+            return self(frame)
+        return tuple(self._features(part.features) for part in parts if part.features is not None)
+
+    def _features(self, vector: Array) -> Prepared:
+        """Prepare what the extractor made."""
+        return replace(self._prepare(vector), features=vector)
 
     def _part(self, picture: Array, region: Box) -> Prepared:
         """Prepare the pixels of one region, one at least."""

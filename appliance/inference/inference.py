@@ -66,9 +66,7 @@ class Inference:
         self._return_passes = return_passes
         self._reference: Reference | None = None
         """What the twin gives for the golden vectors on this device."""
-        self._turn = Lock()
-        self._state = Lock()
-        self._probing = Lock()
+        self._turn, self._state, self._probing = Lock(), Lock(), Lock()
         self._ended = True
         self._tally = Tally(model, clock, meter)
 
@@ -108,6 +106,11 @@ class Inference:
         self._gauge()
         told = f"{self.model.name} {self.model.version}: " + "; ".join(refusal.reason for refusal in refusals)
         raise ModelError(told) if all(refusal.kind == "golden" for refusal in refusals) else NoBackendError(told)
+
+    def show(self, *, live: bool) -> None:
+        """Say whether this version of its model decides: only that one is measured as active. At first it does."""
+        self._tally.live = live
+        self._gauge()
 
     def infer(self, tensor: Array) -> InferenceResult:
         """Run the model on ``tensor``; a backend that fails is dropped and the next one answers.
@@ -266,8 +269,7 @@ class Inference:
 
     def _switched(self, before: str, after: str, reason: str) -> None:
         """Measure a change of who answers."""
-        if before != after:
-            self._tally.changed(before, after, reason)
+        self._tally.changed(before, after, reason)
         self._gauge()
 
     def _gauge(self) -> None:

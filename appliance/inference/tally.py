@@ -17,6 +17,8 @@ class Tally:
 
     def __init__(self, model: Model, clock: Clock, meter: Meter) -> None:
         """Measure by ``clock``, into ``meter``."""
+        self.live = True
+        """Whether this version of the model decides; of another, it is not measured who would answer."""
         self._model = model
         self._meter = meter
         self._faults = FaultLog(_log, clock.monotonic_s)
@@ -38,12 +40,14 @@ class Tally:
 
     def changed(self, before: str, after: str, reason: str) -> None:
         """Frames are answered by ``after`` from now on, no longer by ``before`` (empty: nobody)."""
+        if before == after or not self.live:
+            return
         labels = {"from": before or NOBODY, "to": after or NOBODY}  # "from" is a keyword of Python
         self._meter.count("edge_failover_total", 1.0, reason=reason, **labels)
 
     def serving(self, backends: Sequence[str], active: str) -> None:
         """Say for each backend whether it is the one that answers."""
-        for backend in backends:
+        for backend in backends if self.live else ():
             value = 1.0 if backend == active else 0.0
             self._meter.set("edge_backend_active", value, model=self._model.name, backend=backend)
 

@@ -174,14 +174,21 @@ def manifests(targets: Iterable[Target]) -> dict[str, tuple[Manifest, ...]]:
     found: dict[str, list[Manifest]] = {}
     for target in known:
         if target.custom.get("kind") == "model":
-            made = Manifest(
-                model_id=target.sha256, custom=_read(Custom, target), bundles=tuple(bundles.get(target.sha256, ()))
-            )
+            made = _manifest(target, tuple(bundles.get(target.sha256, ())))
             if target.path != f"{made.model}/{made.version}/{DESCRIPTION}":
                 msg = f"{target.path}: its custom fields are of {made.model} {made.version}"
                 raise MetadataError(msg)
             found.setdefault(made.model, []).append(made)
     return {model: tuple(sorted(made, key=lambda each: -each.sequence)) for model, made in found.items()}
+
+
+def _manifest(target: Target, bundles: tuple[Bundle, ...]) -> Manifest:
+    """Return the update that a description's target is of. Raises MetadataError."""
+    custom = _read(Custom, target)
+    try:
+        return Manifest(model_id=target.sha256, custom=custom, bundles=bundles)
+    except ValidationError as error:
+        raise _wrong(target, error) from error
 
 
 def _bundle(target: Target) -> tuple[str, Bundle]:

@@ -4,7 +4,7 @@ Every stage can be begun again from what is on disk, and doing it twice is doing
 the table. What is drawn in docs/updates.md is printed from here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,9 +14,22 @@ from appliance.trust.state import Candidate, ModelState, Stage, shorten
 WRITES_MAX = 30
 """Records written for one attempt before it is given up (Mender's store counter)."""
 FAILURES_MAX = 5
-"""Attempts at one candidate that may fail before its self-test; then it waits for a newer one."""
+"""Attempts at one update that may fail before its self-test; then the device waits for a newer one."""
+BEGINNINGS_MAX = 3
+"""Beginnings of APPLY that may come to no end (a device that reboots each time) before the attempt is given up."""
 SKIP_RUNS_MAX = 32
-"""Longest back-off, in runs of the updater: a week and more at one run every six hours."""
+"""Longest back-off, in runs of the updater: 16 hours at one run every half hour."""
+HELD_WORDS: Mapping[str, str] = {
+    "rollout": "this device is not in the share that may take it yet",
+    "consent": "somebody has to say yes",
+    "stale": "what is signed has expired: nothing new is begun on it",
+    "budget": "the day's bytes are used up",
+    "space": "there is no room for it",
+    "base": "no delta fits the model that is here, and the whole may not be fetched",
+    "failed": "it failed here, and its publisher has not asked for another try",
+    "stopped": "its publisher has stopped it",
+}
+"""What an update may wait for (``ModelState.held``), in words."""
 
 
 class Event(StrEnum):
@@ -41,7 +54,7 @@ class Event(StrEnum):
     BAD = "bad"
     """The candidate does not do what it must."""
     EXHAUSTED = "exhausted"
-    """No try is left, or too many records were written."""
+    """No try is left."""
 
 
 class Effect(StrEnum):
@@ -51,7 +64,7 @@ class Effect(StrEnum):
     DROP = "drop"
     """Forget it; its files go."""
     COUNT = "count"
-    """Forget it, count the failure and back off."""
+    """Count the failure and back off; what was received of it is kept for the next attempt, if it is sound."""
     COMMIT = "commit"
     """It serves from now on."""
     CONDEMN = "condemn"
@@ -69,7 +82,7 @@ class Step:
     """What the attempt has come to, where it ends here."""
 
 
-_UPDATER = (Stage.METADATA, Stage.PLAN, Stage.FETCH, Stage.VERIFY, Stage.APPLY)
+UPDATER_STAGES = (Stage.METADATA, Stage.PLAN, Stage.FETCH, Stage.VERIFY, Stage.APPLY)
 """Stages of the updater's process; the rest belong to the loop's."""
 LOOP_STAGES = (Stage.SELFTEST, Stage.TRIAL)
 
@@ -78,6 +91,7 @@ TABLE: Mapping[tuple[Stage, Event], Step] = {
     (Stage.METADATA, Event.DONE): Step(Stage.PLAN, Effect.KEEP, "what is signed is known"),
     (Stage.METADATA, Event.UNREACHABLE): Step(Stage.IDLE, Effect.KEEP, "no network; another time"),
     (Stage.METADATA, Event.REFUSED): Step(Stage.REPORT, Effect.DROP, "not trusted; what was trusted stays", "failed"),
+    (Stage.METADATA, Event.FAILED): Step(Stage.IDLE, Effect.KEEP, "it cannot be kept; another time"),
     (Stage.PLAN, Event.DONE): Step(Stage.FETCH, Effect.KEEP, "an update and its bundle are chosen"),
     (Stage.PLAN, Event.NOTHING): Step(Stage.IDLE, Effect.DROP, "nothing newer"),
     (Stage.PLAN, Event.HELD): Step(Stage.IDLE, Effect.DROP, "it has to wait"),
@@ -85,15 +99,21 @@ TABLE: Mapping[tuple[Stage, Event], Step] = {
     (Stage.FETCH, Event.DONE): Step(Stage.VERIFY, Effect.KEEP, "every byte is here"),
     (Stage.FETCH, Event.UNREACHABLE): Step(Stage.FETCH, Effect.KEEP, "broken off; goes on where it stopped"),
     (Stage.FETCH, Event.HELD): Step(Stage.FETCH, Effect.KEEP, "the day's bytes are used up; goes on later"),
-    (Stage.FETCH, Event.STOPPED): Step(Stage.IDLE, Effect.DROP, "stopped by its publisher"),
+    (Stage.FETCH, Event.STOPPED): Step(Stage.IDLE, Effect.DROP, "stopped by its publisher, or there is a newer one"),
     (Stage.FETCH, Event.REFUSED): Step(Stage.REPORT, Effect.COUNT, "the server has it no more", "failed"),
+    (Stage.FETCH, Event.DAMAGED): Step(Stage.REPORT, Effect.COUNT, "there is more of it than is signed", "failed"),
     (Stage.FETCH, Event.FAILED): Step(Stage.REPORT, Effect.COUNT, "it cannot be kept", "failed"),
     (Stage.VERIFY, Event.DONE): Step(Stage.APPLY, Effect.KEEP, "what was received is what was signed"),
+    (Stage.VERIFY, Event.STOPPED): Step(Stage.IDLE, Effect.DROP, "stopped by its publisher"),
     (Stage.VERIFY, Event.DAMAGED): Step(Stage.REPORT, Effect.COUNT, "damaged on its way; fetched anew", "failed"),
     (Stage.VERIFY, Event.FAILED): Step(Stage.REPORT, Effect.COUNT, "it cannot be read back", "failed"),
     (Stage.APPLY, Event.DONE): Step(Stage.SELFTEST, Effect.KEEP, "the folder is stored, and read back from the medium"),
-    (Stage.APPLY, Event.DAMAGED): Step(Stage.REPORT, Effect.COUNT, "what came out is not what was signed", "failed"),
-    (Stage.APPLY, Event.FAILED): Step(Stage.REPORT, Effect.COUNT, "no space, no memory or no time for it", "failed"),
+    (Stage.APPLY, Event.STOPPED): Step(Stage.IDLE, Effect.DROP, "stopped by its publisher"),
+    (Stage.APPLY, Event.DAMAGED): Step(
+        Stage.REPORT, Effect.COUNT, "what came out is not what was signed, or took more memory or time", "failed"
+    ),
+    (Stage.APPLY, Event.FAILED): Step(Stage.REPORT, Effect.COUNT, "it cannot be kept", "failed"),
+    (Stage.APPLY, Event.EXHAUSTED): Step(Stage.REPORT, Effect.COUNT, "begun again and again, never ended", "failed"),
     (Stage.APPLY, Event.REFUSED): Step(Stage.ROLLBACK, Effect.CONDEMN, "it does not suit this device", "rolled_back"),
     (Stage.SELFTEST, Event.DONE): Step(Stage.TRIAL, Effect.KEEP, "golden vectors, cost and live frames are right"),
     (Stage.SELFTEST, Event.BAD): Step(Stage.ROLLBACK, Effect.CONDEMN, "it failed its self-test", "rolled_back"),
@@ -106,11 +126,8 @@ TABLE: Mapping[tuple[Stage, Event], Step] = {
     (Stage.REPORT, Event.DONE): Step(Stage.IDLE, Effect.KEEP, "what happened is on its way to whoever listens"),
 }
 
-_GIVEN_UP: Mapping[Stage, Step] = {
-    **{stage: Step(Stage.REPORT, Effect.COUNT, "given up: too many beginnings", "failed") for stage in _UPDATER},
-    **{stage: TABLE[stage, Event.EXHAUSTED] for stage in LOOP_STAGES},
-}
-"""What happens when an attempt has written ``WRITES_MAX`` records and does not end."""
+GIVEN_UP = Step(Stage.REPORT, Effect.COUNT, "given up: it never comes to an end", "failed")
+"""Where a stage leads that would go on as before, when ``WRITES_MAX`` records were written for the attempt."""
 
 
 def advance(state: ModelState, event: Event, reason: str = "") -> ModelState:
@@ -119,27 +136,36 @@ def advance(state: ModelState, event: Event, reason: str = "") -> ModelState:
     A pair that is not in the table is a bug of whoever runs the stage.
     """
     step = TABLE[state.stage, event]
-    if state.writes >= WRITES_MAX and state.stage in _GIVEN_UP and step.to not in (Stage.COMMITTED, Stage.ROLLBACK):
-        step, reason = _GIVEN_UP[state.stage], reason or "too many beginnings"
+    if step.to is state.stage and state.writes >= WRITES_MAX:
+        step, reason = GIVEN_UP, f"{GIVEN_UP.words}: {reason or step.words}"
     return _affected(state, step, shorten(reason or step.words))
+
+
+def seen(state: ModelState, manifest: Manifest | None, held: str = "") -> ModelState:
+    """Return the record with the newest update that is signed, and what it waits for (a word of ``HELD_WORDS``).
+
+    None: there is nothing newer than what serves.
+    """
+    latest_id, version = (manifest.model_id, manifest.version) if manifest else (state.committed, "")
+    return state.model_copy(update={"latest_id": latest_id, "latest_version": version, "held": held})
 
 
 def choose(state: ModelState, manifest: Manifest, bundle: Bundle) -> ModelState:
     """Return the record of PLAN with a candidate chosen: a new attempt. It is then advanced with DONE."""
     assert state.stage is Stage.PLAN, f"chosen in {state.stage}"
-    same = state.latest_id == manifest.model_id
-    return state.model_copy(
-        update={
-            "candidate": Candidate(manifest=manifest, bundle=bundle),
-            "tries_left": manifest.custom.terms.tries,
-            "failures": state.failures if same else 0,
-            "latest_id": manifest.model_id,
-            "latest_version": manifest.version,
-            "held": "",
-            "fetched_bytes": 0,
-            "attempt": state.attempt + 1,
-        }
-    )
+    update = {
+        "candidate": Candidate(manifest=manifest.model_copy(update={"bundles": (bundle,)}), bundle=bundle),
+        "tries_left": manifest.custom.terms.tries,
+        "fetched_bytes": 0,
+        "seconds": 0.0,
+        "attempt": state.attempt + 1,
+    }
+    return seen(state, manifest).model_copy(update=update)
+
+
+def failures_of(state: ModelState, model_id: str) -> int:
+    """Return how many attempts at an update have failed; what failed at another one is not held against it."""
+    return state.failures if state.failed_id == model_id else 0
 
 
 def started(state: ModelState) -> ModelState:
@@ -149,32 +175,82 @@ def started(state: ModelState) -> ModelState:
     return state.model_copy(update={"tries_left": state.tries_left - 1})
 
 
+def begun(state: ModelState) -> ModelState:
+    """Return the record that says that APPLY is begun, to be on disk before it is: it may take the device down."""
+    assert state.stage is Stage.APPLY, f"begun in {state.stage}"
+    return state.model_copy(update={"beginnings": state.beginnings + 1})
+
+
 def _affected(state: ModelState, step: Step, reason: str) -> ModelState:
     """Return ``state`` after ``step``."""
-    update: dict[str, object] = {"stage": step.to, "writes": 0 if step.to is Stage.IDLE else state.writes + 1}
+    ends = step.to is Stage.IDLE
+    update: dict[str, object] = {"stage": step.to, "writes": 0 if ends else state.writes + 1, "beginnings": 0}
     if step.outcome:
         update |= {"outcome": step.outcome, "reason": reason}
-    match step.effect:
-        case Effect.DROP:
-            update |= {"candidate": None, "tries_left": 0}
-        case Effect.COUNT:
-            failures = state.failures + 1
-            skip = min(2**failures - 1, SKIP_RUNS_MAX)
-            update |= {"failures": failures, "skip_runs": skip, "tries_left": 0}
-        case Effect.COMMIT:
-            assert state.candidate is not None, "nothing to commit"
-            manifest = state.candidate.manifest
-            update |= {
-                "committed": manifest.model_id,
-                "previous": state.committed,
-                "sequence": manifest.sequence,
-                "failures": 0,
-                "tries_left": 0,
-            }
-        case Effect.CONDEMN:
-            update |= {"tries_left": 0}
-        case Effect.KEEP:
-            pass
-    if step.to is Stage.IDLE:
+    if step.effect is not Effect.KEEP:
+        update |= {"tries_left": 0} | _EFFECTS[step.effect](state)
+    if ends:
         update |= {"candidate": None}
     return state.model_copy(update=update)
+
+
+def _counted(state: ModelState) -> dict[str, object]:
+    """Return what counting a failure changes; a bundle that does not apply once is not asked for again."""
+    model_id = state.candidate.manifest.model_id if state.candidate else state.latest_id
+    again = model_id is not None and model_id == state.failed_id
+    failures = state.failures + 1 if again else 1
+    return {
+        "failed_id": model_id,
+        "failures": failures,
+        "skip_runs": min(2**failures - 1, SKIP_RUNS_MAX),
+        "prefer_whole": (again and state.prefer_whole) or state.stage is Stage.APPLY,
+    }
+
+
+def _committed(state: ModelState) -> dict[str, object]:
+    assert state.candidate is not None, "nothing to commit"
+    manifest = state.candidate.manifest
+    committed = {"committed": manifest.model_id, "sequence": manifest.sequence, "previous": state.committed}
+    return {**committed, "failures": 0, "failed_id": None, "prefer_whole": False}
+
+
+_EFFECTS: Mapping[Effect, Callable[[ModelState], dict[str, object]]] = {
+    Effect.DROP: lambda _: {"candidate": None},
+    Effect.COUNT: _counted,
+    Effect.COMMIT: _committed,
+    Effect.CONDEMN: lambda _: {},
+}
+"""What each effect changes in a record. The list of the condemned is not in it: whoever ends an attempt writes it."""
+
+
+_PERCENT: Mapping[Stage, int] = {
+    Stage.FETCH: 0,
+    Stage.VERIFY: 60,
+    Stage.APPLY: 65,
+    Stage.SELFTEST: 75,
+    Stage.TRIAL: 80,
+    Stage.COMMITTED: 100,
+}
+"""How far an update is when a stage begins, for a bar on a dashboard: an estimate, by what each takes."""
+
+
+def percent(state: ModelState, received_bytes: int = 0) -> int | None:
+    """Return how far an update is, in percent; None where none is under way.
+
+    Args:
+        state: where it stands.
+        received_bytes: of its bundle, in FETCH.
+    """
+    if state.candidate is None or state.stage not in _PERCENT:
+        return None
+    if state.stage is Stage.FETCH:
+        return min(received_bytes, state.candidate.bundle.size_bytes) * 60 // state.candidate.bundle.size_bytes
+    return _PERCENT[state.stage]
+
+
+def rows() -> list[tuple[str, str, str, str, str]]:
+    """Return the table for people: stage, event, next stage, what becomes of the candidate, and why."""
+    return [
+        (stage.value, event.value, step.to.value, step.effect.value, step.words)
+        for (stage, event), step in TABLE.items()
+    ]

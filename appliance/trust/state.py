@@ -61,11 +61,18 @@ class ModelState(_Record):
     tries_left: int = Field(default=0, ge=0)
     """Starts of the self-test and the trial that are left; counted down on disk before each."""
     failures: int = Field(default=0, ge=0)
-    """Attempts at the candidate that failed before its self-test."""
+    """Attempts at the update ``failed_id`` that failed before its self-test."""
+    failed_id: Sha256 | None = None
+    prefer_whole: bool = False
+    """Whether a delta to it did not apply here: next time the whole is fetched, where that is allowed."""
+    retried: Sha256 | None = None
+    """Id of the model that failed here and was tried once more, because its publisher asked for it."""
     writes: int = Field(default=0, ge=0)
     """Records written for the present attempt (Mender's counter): too many of them end it."""
+    beginnings: int = Field(default=0, ge=0)
+    """How often APPLY was begun and came to no end."""
     skip_runs: int = Field(default=0, ge=0)
-    """Runs of the updater that are left out, to back off."""
+    """Runs of the updater that are left out, to back off, unless there is something newer."""
     outcome: Annotated[str, Field(max_length=40)] = ""
     """How the newest attempt ended: ``committed``, ``rolled_back``, ``failed``; empty while there was none."""
     reason: Annotated[str, Field(max_length=REASON_CHARACTERS_MAX)] = ""
@@ -74,11 +81,15 @@ class ModelState(_Record):
     """Id of the newest update that is signed for this model."""
     latest_version: Annotated[str, Field(max_length=32)] = ""
     held: Annotated[str, Field(max_length=40)] = ""
-    """What the newest update waits for: ``consent``, ``rollout``, ``budget``, ``space``; empty for nothing."""
+    """What the newest update waits for, a word of ``plan.HELD_WORDS``; empty for nothing."""
     fetched_bytes: int = Field(default=0, ge=0)
-    """Received for the present attempt."""
+    """Received and kept in the present attempt, those of a bundle that had to be fetched anew too."""
+    seconds: float = Field(default=0.0, ge=0.0)
+    """That the updater has worked on the present attempt."""
     attempt: int = Field(default=0, ge=0)
     """Number of the attempt, for reports."""
+    told: int = Field(default=0, ge=0)
+    """Checksum of the newest report: what repeats itself with every run is told once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ class Bad:
 
 
 def encode(state: ModelState) -> bytes:
-    """Return a record: JSON with a checksum over its body, one line."""
+    """Return a record: JSON with a checksum over its body, one line; the body is a text in it."""
     body = state.model_dump_json()
     crc = zlib.crc32(body.encode())
     return json.dumps({"format": FORMAT, "crc32": crc, "body": body}).encode() + b"\n"

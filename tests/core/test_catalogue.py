@@ -13,7 +13,7 @@ from appliance.core.summary import Series, Summary
 
 UNITS = (
     "_seconds", "_bytes", "_celsius", "_total", "_info", "_messages", "_letters", "_active", "_state", "_connected",
-    "_last_hour",
+    "_last_hour", "_stage",
 )  # fmt: skip
 BY_NAME = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 BY_KEY = pytest.mark.parametrize("row", FLAT, ids=lambda row: row.key)

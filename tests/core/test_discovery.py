@@ -24,13 +24,14 @@ ALLOWED = {
     "binary_sensor": COMMON
     | {"value_template", "payload_on", "payload_off", "expire_after", "availability", "availability_mode"},
     "event": (COMMON | {"event_types"}) - {"device_class", "entity_category"},
+    "update": (COMMON | {"command_topic", "payload_install"}),
     "sensor": COMMON | {"value_template", "expire_after", "unit_of_measurement", "state_class", "enabled_by_default"},
 }
 
 
-def announced(*cards: ChannelCard, tpu: bool = False) -> dict[str, Any]:
+def announced(*cards: ChannelCard, tpu: bool = False, models: Sequence[str] = ()) -> dict[str, Any]:
     """What a subscriber reads, through the bytes that go over the wire."""
-    return cast("dict[str, Any]", json.loads(encode(discovery(IDENTITY, cards, tpu=tpu).payload)))
+    return cast("dict[str, Any]", json.loads(encode(discovery(IDENTITY, cards, tpu=tpu, models=models).payload)))
 
 
 def test_the_device_is_announced_by_one_retained_message() -> None:
@@ -73,6 +74,21 @@ def test_a_rule_is_a_sensor_that_is_there_while_device_and_channel_are() -> None
         "availability": [{"topic": "edge/a1b2c3/availability"}, {"topic": "edge/a1b2c3/gate/availability"}],
         "availability_mode": "all",
     }
+
+
+def test_a_model_that_may_be_updated_has_an_entity_with_an_install_button() -> None:
+    update = announced(GATE, models=["person_v"])["components"]["person__v-model"]
+    assert update == {
+        "platform": "update",
+        "unique_id": "edge_a1b2c3_person__v-model",
+        "default_entity_id": "update.person_v_model",
+        "name": "Person v model",
+        "entity_category": "config",
+        "state_topic": "edge/a1b2c3/model/person_v/state",
+        "command_topic": "edge/a1b2c3/model/person_v/set",
+        "payload_install": "INSTALL",
+    }
+    assert update.keys() <= ALLOWED["update"]
 
 
 def test_a_channel_has_an_entity_for_its_events() -> None:

@@ -280,3 +280,16 @@ def test_a_status_line_is_one_line_of_bounded_length(
     line = status_line(report_of(*some, outbox=outbox, broker_connected=connected, tpus=tpus))
     assert len(line.splitlines()) == 1
     assert len(line) <= STATUS_LINE_CHARACTERS_MAX
+
+
+def test_what_is_wrong_with_a_model_degrades_the_node_and_no_channel() -> None:
+    report = assess(
+        [WELL],
+        outbox=make_outbox_health(),
+        before=None,
+        broker_connected=True,
+        clock=ClockState.SYNCED,
+        models=["model person: labels.txt is damaged"],
+    )
+    assert (report.level, report.levels) == (Level.DEGRADED, {"well": Level.OK})
+    assert report.faults == ("model person: labels.txt is damaged",)

@@ -32,11 +32,19 @@ class Desk:
         self.board = Board()
         self.outbox = Outbox(folder / "outbox.db", OutboxConfig(), self.clock, self.meter)
         self.outbox.open()
-        self.commands = Commands(IDENTITY, self.board, self.outbox, self.clock, self.meter)
+        self.consents: list[str] = []
+        self.refusal = ""
+        self.commands = Commands(
+            IDENTITY, self.board, self.outbox, self.clock, self.meter, consents={"person": self._consent}
+        )
 
-    def ask(self, payload: bytes) -> dict[str, Any]:
+    def _consent(self, model: str) -> str:
+        self.consents.append(model)
+        return self.refusal
+
+    def ask(self, payload: bytes, topic: str = "edge/n1/cmd") -> dict[str, Any]:
         """Send a command; return its answer."""
-        self.commands.obey("edge/n1/cmd", payload)
+        self.commands.obey(topic, payload)
         waiting = self.outbox.next_batch(0, 10)[-1]
         assert waiting.topic == "edge/n1/cmd/result"
         return dict(waiting.payload)
@@ -96,3 +104,24 @@ def test_a_command_whose_time_has_not_come_to_its_end_is_obeyed(desk: Desk) -> N
 def test_a_wrong_clock_does_not_refuse_a_command(desk: Desk, state: ClockState) -> None:
     desk.clock.set_state(state)
     assert desk.ask(_command(expires=(NOW_UTC - timedelta(days=365)).isoformat()))["ok"]
+
+
+INSTALL_TOPIC = "edge/n1/model/person/set"
+
+
+def test_install_says_yes_to_the_update_of_its_model(desk: Desk) -> None:
+    assert desk.commands.topics == ("edge/n1/cmd", INSTALL_TOPIC)
+    answer = desk.ask(b"INSTALL", INSTALL_TOPIC)
+    assert (answer["command"], answer["ok"], desk.consents) == ("INSTALL person", True, ["person"])
+
+
+def test_install_that_cannot_be_done_is_answered_with_the_reason(desk: Desk) -> None:
+    desk.refusal = "there is no update"
+    answer = desk.ask(b"INSTALL", INSTALL_TOPIC)
+    assert (answer["ok"], answer["reason"]) == (False, "there is no update")
+
+
+@pytest.mark.parametrize("payload", [b"", b"install", b"INSTALL ", b"\xff", _command()])
+def test_anything_but_install_says_yes_to_nothing(desk: Desk, payload: bytes) -> None:
+    answer = desk.ask(payload, INSTALL_TOPIC)
+    assert (answer["ok"], answer["reason"], desk.consents) == (False, "not INSTALL", [])

@@ -93,7 +93,7 @@ def test_channels_of_one_model_share_it(tmp_path: Path) -> None:
 def test_every_model_is_proven_before_anything_runs(tmp_path: Path) -> None:
     backends = Backends()
     with built(config(tmp_path), Parts(make_backend=backends.make)) as appliance:
-        assert backends.made[0].invokes == len(appliance.channels[0]._model.golden.inputs)
+        assert backends.made[0].invokes == len(appliance.channels[0].judge.model.golden.inputs)
         assert appliance.channels[0].progress.decisions == 0
 
 

@@ -81,7 +81,7 @@ def ahead(
 
 def taken(frames: Ahead) -> int:
     """Take a frame; its number."""
-    return int(frames.take().prepare()[0].tensor[0, 0, 0])
+    return int(frames.take().prepare(prepare)[0].tensor[0, 0, 0])
 
 
 def test_every_frame_of_a_recording_is_taken_in_order() -> None:
@@ -183,7 +183,7 @@ def test_a_frame_that_does_not_fit_is_taken_and_says_so_when_it_is_prepared() ->
         first = frames.take()
         assert first.frame.data[0, 0, 0] == 255
         with pytest.raises(FrameError):
-            first.prepare()
+            first.prepare(prepare)
         assert taken(frames) == 1
 
 
@@ -246,8 +246,8 @@ def test_closing_lets_the_sensor_go_whether_a_frame_waits_or_none_was_ever_taken
 
 def test_in_turn_nothing_is_captured_before_it_is_asked_for() -> None:
     sensor = ScriptedSensor([Show(picture(number)) for number in range(3)], CLOCK)
-    frames = InTurn(sensing_of(sensor, RecordingMeter()), prepare)
+    frames = InTurn(sensing_of(sensor, RecordingMeter()))
     assert sensor.opens == 0
-    assert [frames.take().prepare()[0].tensor[0, 0, 0] for _ in range(3)] == [0, 1, 2]
+    assert [frames.take().prepare(prepare)[0].tensor[0, 0, 0] for _ in range(3)] == [0, 1, 2]
     frames.close()
     assert not sensor.is_open

@@ -529,3 +529,16 @@ def test_a_thread_that_hangs_is_left_behind_after_a_bound_and_counted(site: Site
     assert site.exit_code == EXIT_OK
     assert site.meter.value("edge_abandoned_threads_total", what="channel") == 1
     stuck.go_on.set()
+
+
+def test_a_model_that_was_replaced_is_named_no_more(site: Site) -> None:
+    bench = site.add("gate", (show() for _ in repeat(None)))
+    site.start()
+    labels = {"model": MODEL.name, "sha": MODEL.sha256}
+    assert site.meter.value("edge_model_info", version="1.0.0", **labels) == 1.0
+    bench.channel.switch(replace(bench.channel.judge, model=replace(MODEL, version="2.0.0")))
+    site.pass_time(2 * TICK_S)
+    assert site.meter.value("edge_model_info", version="2.0.0", **labels) == 1.0
+    assert isnan(site.meter.value("edge_model_info", version="1.0.0", **labels))
+    site.stop()
+    assert site.statuses()[-1]["models"] == f"{MODEL.name} 2.0.0"

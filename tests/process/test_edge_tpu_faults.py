@@ -88,7 +88,7 @@ class TestTheFrameThatMeetsTheFault:
             serving.tick()
         health = serving.tpu.health()
         assert (health.state, health.aborts_1h) == (State.SERVING, 0)
-        assert health.refused == ("tiny-uint8: tpu: answers later than its deadline, again and again",)
+        assert health.refused == ("tiny-uint8 1.0.0: tpu: answers later than its deadline, again and again",)
         assert not serving.bus.tried
         serving.clock.leap(REFUSED_RETRY_S)
         serving.tick()
@@ -307,7 +307,7 @@ class TestParity:
             bench.tick()
             assert bench.backend == "cpu"
             [refused] = bench.tpu.health().refused
-            assert refused.startswith("tiny-uint8: tpu: not the twin's outputs")
+            assert refused.startswith("tiny-uint8 1.0.0: tpu: not the twin's outputs")
             assert bench.tpu.health().state is State.SERVING, "the hardware answers: nothing is reset"
             bench.tick()
             assert bench.backend == "cpu", "it is not tried again at once"

@@ -68,7 +68,7 @@ class Child:
             pass_fds=(orders.fileno(), life),
             start_new_session=True,  # Ctrl-C in a terminal is for the parent, which ends its children in order
             cwd="/",
-            env=_environment(),
+            env=environment(),
         )
 
     @property
@@ -146,8 +146,8 @@ class Child:
             self._ours.close()
 
 
-def _environment() -> dict[str, str]:
-    """Give the worker our own packages, one thread for linear algebra it never does, and nothing private."""
+def environment() -> dict[str, str]:
+    """Give a child our own packages, one thread for linear algebra it never does, and nothing private."""
     kept = {key: value for key, value in os.environ.items() if key not in PRIVATE}
     root = str(Path(appliance.__file__).parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

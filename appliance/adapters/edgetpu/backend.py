@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from appliance.adapters.backends.tensors import full_name
 from appliance.adapters.backends.worker import Worker
 from appliance.core.model import Model
 from appliance.core.types import Array, Outputs
@@ -16,6 +17,7 @@ class Place:
     worker: Worker
     number: int
     model: str
+    """Name and version: two versions may be there at a time."""
 
 
 class Host(Protocol):
@@ -70,7 +72,7 @@ class EdgeTpuBackend:
             ModelError: there is no compiled file, or it contradicts its description.
             BackendError: the Edge TPU cannot serve now.
         """
-        self._place, self._model = None, model.name
+        self._place, self._model = None, full_name(model)
         self._place = self._host.open(model)
 
     def invoke(self, tensor: Array, deadline_s: float) -> Outputs:

@@ -5,6 +5,7 @@ with what to install, and a model is kept off, so that it does not take the Edge
 """
 
 from appliance.adapters.backends.exchange import Signature
+from appliance.adapters.backends.tensors import full_name
 from appliance.adapters.backends.worker import Worker
 from appliance.adapters.edgetpu.backend import Place
 from appliance.adapters.edgetpu.climb import Climb
@@ -71,7 +72,7 @@ class Loader:
         """Load a model on a worker, once. Raises BackendError, ModelError."""
         content = model.tflite_edgetpu
         if content is None:
-            msg = f"{model.name} {model.version}: no {EDGETPU_FILE} in its folder; `appliance forge compile` makes it"
+            msg = f"{full_name(model)}: no {EDGETPU_FILE} in its folder; `appliance forge compile` makes it"
             raise ModelError(msg)
         signature = Signature(model.name, model.version, EDGETPU_FILE, model.input, model.outputs)
         key = key_of(signature, content)
@@ -80,7 +81,7 @@ class Loader:
             try:
                 number = worker.load(signature, content, self._open_deadline_s)
             except ModelError as error:  # the device was opened: it is this model, for now
-                self._residents.refuse(model.name, str(error))
+                self._residents.refuse(full_name(model), str(error))
                 self._climb.settled()
                 self._climb.returned()
                 raise
@@ -89,11 +90,11 @@ class Loader:
             self._climb.settled()
             self._watch.opened(self._climb.device, worker)
             self._residents.add(key, number)
-        return Place(worker, number, model.name)
+        return Place(worker, number, full_name(model))
 
     def _failed(self, worker: Worker, signature: Signature, content: bytes, reason: str) -> str:
         """Hear that a model could not be loaded; returns why, in words that help."""
-        sound, model = worker.alive and not worker.owes, signature.name
+        sound, model = worker.alive and not worker.owes, full_name(signature)
         if sound and self._residents.some:  # others are served: this one alone does not fit beside them
             self._residents.refuse(model, reason)
             return reason

@@ -1,4 +1,4 @@
-"""Which models are on an Edge TPU's worker, and which are kept off it."""
+"""Which models are on an Edge TPU's worker, and which are kept off it: each by its name and version."""
 
 import hashlib
 from collections import Counter
@@ -56,6 +56,12 @@ class Residents:
         """Keep a model off for ``REFUSED_RETRY_S``."""
         self._serving.discard(model)
         self._refused[model] = (reason, self._clock.monotonic_s())
+
+    def dismiss(self, model: str) -> None:
+        """Forget a model that does not come back."""
+        self._refused.pop(model, None)
+        self._serving.discard(model)
+        self._sound.discard(model)
 
     def admit(self, model: str) -> None:
         """Let a model be there."""

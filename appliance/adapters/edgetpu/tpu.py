@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from threading import Lock
 
+from appliance.adapters.backends.tensors import full_name
 from appliance.adapters.backends.worker import Worker
 from appliance.adapters.edgetpu.backend import EdgeTpuBackend, Place
 from appliance.adapters.edgetpu.claims import Claims
@@ -110,7 +111,7 @@ class EdgeTpu:
             if self._closed:
                 msg = f"{self.name}: closed"
                 raise BackendError(msg)
-            worker = self._serving(model.name)
+            worker = self._serving(full_name(model))
             if worker is None:
                 self._retiring = ""  # also where the worker that was to be replaced has died first
                 worker = self._loader.revive()
@@ -162,6 +163,16 @@ class EdgeTpu:
             self._residents.refuse(model, reason)
         else:
             self._dismiss(worker, reason)
+
+    def let_go(self, model: Model) -> None:
+        """Hear that a model is not needed here any more: an update has taken its place, or it was one and has failed.
+
+        A worker cannot unload. It is replaced in order, with those that are needed; the twins answer meanwhile.
+        """
+        self._residents.expected -= 1
+        self._residents.dismiss(full_name(model))
+        if self._crew.serving is not None and not self._retiring:
+            self._retiring = f"{self.name}: its worker is replaced, to unload {full_name(model)}"
 
     def tend(self) -> None:
         """Look after it; see ``ports.Accelerator``."""

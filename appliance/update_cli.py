@@ -1,0 +1,237 @@
+"""The command line's ``update``: one run of the updater, what stands where, an archive by hand, consent."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from appliance import config as configuration
+from appliance import log
+from appliance.errors import RefusedError, RepositoryError
+from appliance.trust import plan
+from appliance.trust.state import ModelState
+
+if TYPE_CHECKING:
+    from appliance.compose.updates import Updates
+    from appliance.ports import Repository
+
+REFUSED, UNAVAILABLE, UNKEPT, LATER = 65, 69, 74, 75
+"""Exit codes (sysexits.h): EX_DATAERR, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL."""
+PERCENT_STEP = 10
+"""A person who watches is told as often."""
+PIPE_COLUMNS = 400
+"""Columns of a table that no terminal shows."""
+ID_DIGITS = 12
+"""Of a model's id, what is shown."""
+
+app = typer.Typer(
+    help="Bring newer models to this device: signed, in small pieces, tried before they serve.",
+    epilog="Exit codes: 0 done, or nothing to do · 65 not an update archive, or not trusted · 69 it cannot be read · "
+    "74 the store of models cannot be used · 75 another run is under way, or the network is away: the next goes on · "
+    "78 the configuration is wrong.",
+)
+
+_out = Console()
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The appliance's configuration.")]
+
+
+@app.command()
+def run(config: ConfigOption) -> None:
+    """Look for newer models once, and take each as far as it goes now.
+
+    What a run does not finish, the next one does: it goes on at the byte where it stopped, after any cut. When a model
+    is fetched, proven and stored, the running appliance tries it by itself; without one, it waits.
+    systemd's appliance-update.timer starts this; by hand it does no harm.
+
+    Example: appliance update run --config /etc/appliance/appliance.toml
+    """
+    updates = _opened(config)
+    code, reason = _run(updates, None)
+    _say(reason)
+    raise typer.Exit(code)
+
+
+@app.command("import")
+def import_archive(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An update archive, of `appliance hub export --usb`.")],
+    config: ConfigOption,
+    result: Annotated[
+        Path | None, typer.Option("--result", metavar="FILE", help="Write what became of it here, as JSON.")
+    ] = None,
+) -> None:
+    """Take an update from a file instead of from the network: the same proofs, the same way.
+
+    The file may be on a stick, which may be pulled when the command ends. It costs none of the day's bytes.
+
+    Example: appliance update import /media/stick/models.update --config /etc/appliance/appliance.toml
+    """
+    from appliance.adapters.repository.archive import ArchiveRepository  # noqa: PLC0415 - only where it is needed
+
+    updates = _opened(config)
+    try:
+        with ArchiveRepository(file) as archive:
+            code, reason = _run(updates, archive)
+    except RefusedError as error:
+        code, reason = REFUSED, str(error)
+    except RepositoryError as error:
+        code, reason = UNAVAILABLE, str(error)
+    _say(reason)
+    if result is not None:
+        told = {"file": file.name, "node": updates.teller.node, "error": reason, "exit_code": code} | _facts(updates)
+        _kept(result, json.dumps(told, indent=2) + "\n")
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(
+    config: ConfigOption,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Say which model serves, where its update stands, what it waits for, and what failed here.
+
+    Asks nobody: it reads what is on the disk.
+
+    Example: appliance update status --config /etc/appliance/appliance.toml
+    """
+    updates = _opened(config)
+    facts = _facts(updates)
+    if as_json:
+        _out.print(json.dumps(facts, indent=2), highlight=False, markup=False, soft_wrap=True)
+        return
+    table = Table(Column("model", no_wrap=True), "serves", "stage", "newest", "waits for", "last attempt")
+    for name in updates.models:
+        table.add_row(name, *_row(updates, updates.slots.load(name)))
+    # In a pipe nothing is cut or folded: a model must be found by grep.
+    (_out if _out.is_terminal else Console(width=PIPE_COLUMNS)).print(table)
+    for key in ("signed", "stale", "bytes_left_today", "failed_here"):
+        for line in _lines(key, facts[key]):
+            _out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def consent(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name, as `update status` shows it.")],
+    config: ConfigOption,
+) -> None:
+    """Say yes to the update that waits for it. It is fetched at the next run (systemd starts one at once).
+
+    Exit code 0, or 65 when none waits for consent.
+
+    Example: appliance update consent person --config /etc/appliance/appliance.toml
+    """
+    from appliance.updater.stages import CONSENT_FOLDER  # noqa: PLC0415 - only where it is needed
+
+    updates = _opened(config)
+    state = updates.slots.load(model) if model in updates.models else None
+    if state is None or state.held != "consent" or state.latest_id is None:
+        there = ", ".join(updates.models)
+        sys.stderr.write(f"appliance: no update of {model!r} waits for consent; the models here are {there}\n")
+        raise typer.Exit(REFUSED)
+    updates.slots.write_file(f"{CONSENT_FOLDER}/{model}", state.latest_id.encode())
+    _out.print(f"{model} {state.latest_version}: it will be fetched at the next run", highlight=False)
+
+
+def _opened(config: Path) -> "Updates":
+    """Read the configuration. Raises ConfigError, ModelError."""
+    from appliance.compose.updates import open_updates  # noqa: PLC0415 - heavy imports only where they are needed
+
+    loaded = configuration.load(config)
+    log.configure(loaded.log.level, loaded.log.format)
+    return open_updates(loaded, config)
+
+
+def _run(updates: "Updates", archive: "Repository | None") -> tuple[int, str]:
+    """Do one run, unless another is under way; returns the exit code, and what is wrong in words."""
+    stop = Event()
+    with ExitStack() as stack:
+        if not stack.enter_context(updates.alone()):
+            return LATER, "another run is under way; nothing to do here"
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        result = updates.updater(_watch(), stop, archive).run()
+    if result.faults:
+        return UNKEPT, "; ".join(result.faults)
+    if result.refused:
+        return REFUSED, result.refused
+    return (LATER, "the repository is away; the next run goes on") if result.unreachable else (0, "")
+
+
+def _say(reason: str) -> None:
+    if reason:
+        sys.stderr.write(f"appliance: {reason}\n")
+
+
+def _watch() -> Callable[[ModelState, int], None]:
+    """Return what tells a person on a terminal how far it is; the journal has the log's lines."""
+    shown: dict[str, tuple[str, int]] = {}
+
+    def watch(state: ModelState, received_bytes: int) -> None:
+        percent = plan.percent(state, received_bytes)
+        now = state.stage.value, (percent or 0) // PERCENT_STEP
+        if _out.is_terminal and shown.get(state.model) != now:
+            shown[state.model] = now
+            version = f" {state.candidate.manifest.version}" if state.candidate else ""
+            far = "" if percent is None else f" ({percent} %)"
+            _out.print(f"{state.model}{version}: {state.stage.value}{far}", highlight=False)
+
+    return watch
+
+
+def _row(updates: "Updates", state: ModelState) -> tuple[str, ...]:
+    """Return a row of the table, for people."""
+    runs = updates.running(state.model)
+    received = updates.slots.partial(state.candidate.bundle).size_bytes if state.candidate else 0
+    percent = plan.percent(state, received)
+    return (
+        f"{runs.version}{'' if state.committed else ' (came with the device)'} {runs.model_id[:ID_DIGITS]}",
+        state.stage.value if percent is None else f"{state.stage.value} {percent} %",
+        state.latest_version or "-",
+        plan.HELD_WORDS.get(state.held, state.held) or "-",
+        f"{state.outcome}: {state.reason}" if state.outcome else "-",
+    )
+
+
+def _facts(updates: "Updates") -> dict[str, object]:
+    """Return what is known, JSON-ready. Raises StoreError, MetadataError."""
+    known = updates.known()
+    age_s = known.reference_s - known.signed_at_s if known and known.signed_at_s is not None else None
+    return {
+        "models": {name: _model_facts(updates, updates.slots.load(name)) for name in updates.models},
+        "signed": {"age_s": age_s, "versions": dict(known.versions)} if known else None,
+        "stale": known.stale if known else "",
+        "bytes_left_today": updates.allowance.left_bytes(),
+        "failed_here": dict(updates.slots.condemned()),
+    }
+
+
+def _model_facts(updates: "Updates", state: ModelState) -> dict[str, object]:
+    runs = updates.running(state.model)
+    kept = ("committed", "previous", "latest_id", "latest_version", "held", "outcome", "reason", "attempt", "failures")
+    told = {key: getattr(state, key) for key in kept}
+    return {"stage": state.stage.value, "running_id": runs.model_id, "running_version": runs.version} | told
+
+
+def _lines(key: str, value: object) -> list[str]:
+    """Return what is under the table."""
+    words = key.replace("_", " ")
+    if isinstance(value, dict):
+        return [f"{words}: {name} {told}" for name, told in value.items()]
+    return [f"{words}: {value}"] if value else []
+
+
+def _kept(file: Path, content: str) -> None:
+    """Write a result where it was asked for; a stick that is full or gone costs the result and nothing else."""
+    try:
+        file.write_text(content, encoding="utf-8")
+    except OSError as error:
+        sys.stderr.write(f"appliance: {file}: {error.strerror}\n")

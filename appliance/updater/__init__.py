@@ -1,0 +1,1 @@
+"""Brings updates of models to this device: asks what is signed, fetches, proves, lays ready. The loop tries them."""
