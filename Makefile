@@ -1,4 +1,5 @@
 # make demo   watch it decide (no root, no broker needed)      DEMO_SECONDS=N ends it after N seconds
+# make demo-update  watch a model being published, fetched, tried and kept, and a bad one not
 # make test   linters, types, import contracts, tests          PYTEST="-k outbox" narrows the tests
 # make test-slow  the tests that take long                     PYTEST="-k outbox" narrows the tests
 # make forge  the tools that build models, in .venv-forge     then .venv-forge/bin/appliance forge --help
@@ -13,7 +14,7 @@ TFLITE := .venv-tflite
 FORGE  := .venv-forge
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench forge test-forge contract-tflite clean
+.PHONY: help demo demo-update test test-slow lint bench forge test-forge contract-tflite clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -36,6 +37,9 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 
 demo: $(VENV)/.demo
 	@$(BIN)/appliance demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+demo-update: $(VENV)/.demo
+	@$(BIN)/appliance demo --update
 
 test: lint contract-tflite
 	@$(BIN)/python -m pytest $(PYTEST)

@@ -25,11 +25,11 @@ from appliance.hub.serve import server
 
 REPOSITORY = Path(__file__).parents[3]
 FOOTAGE = REPOSITORY / "examples" / "footage" / "people-walking.avi"
-COMMAND_S = 120.0
+COMMAND_S = 300.0
 """Longest command of the story."""
 CHAPTER_S = 90.0
 """Longest wait for the device in a chapter."""
-TERMS = ("--shadow-frames", "12", "--decisions", "30", "--duration", "4")
+TERMS = ("--from", "1", "--shadow-frames", "12", "--decisions", "30", "--duration", "4")
 """A trial is minutes on a device, and seconds here."""
 TOLD, NOT_TOLD = 0, 1
 """Exit codes: the story went as it must, or it did not."""
