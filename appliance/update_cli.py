@@ -163,7 +163,8 @@ def _run(updates: "Updates", archive: "Repository | None") -> tuple[int, str]:
         return UNKEPT, "; ".join(result.faults)
     if result.refused:
         return REFUSED, result.refused
-    return (LATER, "the repository is away; the next run goes on") if result.unreachable else (0, "")
+    away = result.unreachable and (archive is not None or updates.config.update.url is not None)
+    return (LATER, "the repository is away; the next run goes on") if away else (0, "")
 
 
 def _say(reason: str) -> None:

@@ -26,10 +26,10 @@ def free_port() -> int:
 
 
 class Mosquitto:
-    """A real broker. ``settings`` are extra lines of mosquitto.conf."""
+    """A real broker. ``settings`` are extra lines of mosquitto.conf; ``port`` is a free one if none is given."""
 
-    def __init__(self, folder: Path, *, settings: str = "", persistence: bool = False) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, *, settings: str = "", persistence: bool = False, port: int | None = None) -> None:
+        self.port = port or free_port()
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
         keep = f"persistence true\npersistence_location {folder}/\nautosave_interval 1\n" if persistence else ""

@@ -21,10 +21,11 @@ from appliance.config import Config, UpdateConfig
 from appliance.core.model import Model
 from appliance.core.trial import suits
 from appliance.core.types import ClockState
-from appliance.errors import ConfigError, ModelError, RepositoryError, StoreError
+from appliance.errors import ConfigError, MetadataError, ModelError, RepositoryError, StoreError
 from appliance.fit import check_fit
 from appliance.ports import Clock, Partial, Repository, SlotStore
 from appliance.trust.manifest import Bundle
+from appliance.trust.metadata import Trusted
 from appliance.trust.signed import BYTES_MAX
 from appliance.updater.allowance import Allowance
 from appliance.updater.edges import Edges, Factory, Watch
@@ -183,10 +184,15 @@ def _root(config: Config, file: Path) -> bytes:
         raise ConfigError(msg)
     try:
         with root_file.open("rb") as stream:
-            return stream.read(BYTES_MAX["root"] + 1)
+            raw = stream.read(BYTES_MAX["root"] + 1)
+        Trusted(raw)
     except OSError as error:
         msg = f"{file}: update.root_file: {root_file} cannot be read: {error.strerror}"
         raise ConfigError(msg) from error
+    except MetadataError as error:
+        msg = f"{file}: update.root_file: {root_file} is no publisher's root: {error}"
+        raise ConfigError(msg) from error
+    return raw
 
 
 def _server(update: UpdateConfig, clock: Clock) -> Repository:

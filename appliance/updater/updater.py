@@ -99,8 +99,9 @@ class Updater:
                 return
 
     def _begins(self, state: ModelState, stages: Stages) -> bool:
-        """Whether to ask again; what failed is left alone for a while, unless there is something newer."""
-        if not state.skip_runs or stages.newer_than_failed(state):
+        """Whether to ask again; what failed is left alone for a while, unless there is something newer, or a stick."""
+        by_hand = self._edges.allowance is None
+        if not state.skip_runs or by_hand or stages.newer_than_failed(state):
             return True
         with self._slots.locked(state.model):
             now = self._slots.load(state.model)

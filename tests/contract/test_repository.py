@@ -124,13 +124,12 @@ def test_a_bundle_that_is_not_there_is_a_final_no(bench: Bench, slots: VolatileS
         bench.open({}).fetch(BUNDLE, slots.partial(BUNDLE), Ledger())
 
 
-@pytest.mark.parametrize(
-    "path", ["../../etc/passwd", "/etc/passwd", "a//b", "a/../b", "", "a b", "a?b", "a%2fb", "a\nb"]
-)
-def test_a_path_that_could_lead_anywhere_is_a_final_no(bench: Bench, slots: VolatileSlots, path: str) -> None:
-    bundle = Bundle(path=path, size_bytes=1, sha256="0" * 64, base_id="", memory_bytes=1)
-    with pytest.raises(RefusedError):
-        bench.open({}).fetch(bundle, slots.partial(bundle), Ledger())
+def test_a_path_that_could_lead_anywhere_is_a_final_no(bench: Bench, slots: VolatileSlots) -> None:
+    repository = bench.open({})
+    for path in ("../../etc/passwd", "/etc/passwd", "a//b", "a/../b", "", "a b", "a?b", "a%2fb", "a\nb"):
+        bundle = Bundle(path=path, size_bytes=1, sha256="0" * 64, base_id="", memory_bytes=1)
+        with pytest.raises(RefusedError, match="no path"):
+            repository.fetch(bundle, slots.partial(bundle), Ledger())
 
 
 def test_a_store_that_is_full_ends_it_and_keeps_what_it_took(bench: Bench, slots: VolatileSlots) -> None:

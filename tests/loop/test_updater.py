@@ -498,6 +498,15 @@ def test_from_a_stick_no_bytes_count_and_a_bundle_that_is_not_on_it_is_no_failur
     assert bench.state.failures == 0
 
 
+def test_whoever_brings_a_stick_need_not_wait_for_what_failed_before(tmp_path: Path) -> None:
+    bench = UpdaterBench(tmp_path, TO_V2)
+    bench.script.damage = True
+    bench.run()
+    bench.script.damage, bench.counts = False, False
+    assert bench.state.skip_runs
+    assert bench.stands() is Stage.SELFTEST
+
+
 def test_a_disk_that_fails_in_the_middle_of_a_store_is_a_failure_that_is_counted(tmp_path: Path) -> None:
     bench = UpdaterBench(tmp_path, TO_V2)
 

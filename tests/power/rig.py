@@ -87,7 +87,7 @@ def needed() -> None:
             ("/dev/fuse", Path("/dev/fuse").exists()),
             ("/dev/loop-control", Path("/dev/loop-control").exists()),
             ("ext4 (apt-get install e2fsprogs)", shutil.which("mkfs.ext4") is not None),
-            ("libfuse (apt-get install fuse)", ctypes.util.find_library("fuse") is not None),
+            ("libfuse (apt-get install libfuse2)", ctypes.util.find_library("fuse") is not None),
         )
         if not there
     ]

@@ -12,6 +12,7 @@ from itertools import islice
 import pytest
 
 from appliance.adapters.slots import Slots
+from appliance.errors import StoreError
 from appliance.trust.state import Stage
 from tests.power.claims import Claims, faults
 from tests.power.rig import Bench, Image, Log, images, needed, prepare, record
@@ -67,7 +68,7 @@ def wrong(bench: Bench, image: Image) -> list[str]:
     try:
         with bench.mounted(image.content) as folder:
             return list(faults(folder / "models", promised(image.marks), BUNDLES))
-    except OSError as error:
+    except (OSError, StoreError) as error:
         return [str(error)]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from appliance.adapters.applying import Applier, hash_folder
-from appliance.adapters.slots import Slots
 from appliance.errors import ModelError, StoreError
 from appliance.hub.bundle import build
 from appliance.trust.delta import Kind
@@ -32,16 +31,6 @@ def bundle_for(root: Path, base: Sample | None, result: Sample) -> tuple[Bundle,
     file = root / f"{base.version if base else 'whole'}.part"
     file.write_bytes(built.content)
     return bundle_of(built.content, base).model_copy(update={"memory_bytes": built.memory_bytes}), file
-
-
-@pytest.mark.parametrize("base", [V1, None], ids=["delta", "whole"])
-def test_what_a_child_makes_is_stored_under_the_id_that_was_signed(base: Sample | None, tmp_path: Path) -> None:
-    slots = Slots(tmp_path / "models")
-    bundle, file = bundle_for(tmp_path, base, V2)
-    there = folder_of(base, tmp_path) if base else None
-    folder = slots.add(V2.model_id, lambda into: Applier()(bundle, file, there, into))
-    assert {path: (folder / path).read_bytes() for path in V2.files} == V2.files
-    assert hash_folder(folder) == V2.model_id
 
 
 def test_a_folder_with_one_wrong_byte_or_none_is_no_base(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from threading import Event, Thread
 
 import pytest
 
-from appliance.adapters.applying import Applier
+from appliance.adapters.applying import Applier, hash_folder
+from appliance.adapters.slots import Slots
 from appliance.errors import BundleError, StoreError
 from tests.process.test_update_apply import V1, V2, bundle_for, folder_of
+from tests.slots import Sample
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +26,16 @@ def child(folder: Path, what: str) -> str:
     name = f"update_child_{what}"
     (folder / f"{name}.py").write_text(_CHILD.format(what=what))
     return name
+
+
+@pytest.mark.parametrize("base", [V1, None], ids=["delta", "whole"])
+def test_what_a_child_makes_is_stored_under_the_id_that_was_signed(base: Sample | None, tmp_path: Path) -> None:
+    slots = Slots(tmp_path / "models")
+    bundle, file = bundle_for(tmp_path, base, V2)
+    there = folder_of(base, tmp_path) if base else None
+    folder = slots.add(V2.model_id, lambda into: Applier()(bundle, file, there, into))
+    assert {path: (folder / path).read_bytes() for path in V2.files} == V2.files
+    assert hash_folder(folder) == V2.model_id
 
 
 @pytest.mark.parametrize("place", [0, 5, 40, -40, -1])

@@ -94,6 +94,17 @@ def test_without_a_root_file_nobody_is_trusted_and_the_configuration_is_wrong(
     ended = update("run", "--config", file)
     assert ended.code == 78
     assert "update.root_file" in ended.err
+    other = device(tmp_path / "other", V1, b"{}")
+    ended = update("run", "--config", other)
+    assert ended.code == 78
+    assert "is no publisher's root" in ended.err
+
+
+def test_a_device_without_a_server_has_nothing_to_do_until_a_stick_comes(
+    tmp_path: Path, hub: Hub, update: Update
+) -> None:
+    file = device(tmp_path / "device", V1, hub.repository.root_bytes())
+    assert update("run", "--config", file).code == 0
 
 
 def test_killed_in_the_middle_of_a_fetch_it_goes_on_at_that_byte(tmp_path: Path, hub: Hub) -> None:

@@ -14,7 +14,7 @@ from appliance.hub.delta.packing import pack, varint
 from appliance.trust import delta
 from appliance.trust.delta import MEMORY_BYTES, SIZE_BYTES_MAX, Kind, apply
 from appliance.trust.delta.blobs import CHUNK_BYTES, STORED
-from appliance.trust.delta.copyadd import COLUMNS, CONTROL_BYTES_MAX, IN_PLACE, JOINED, decode_bytes
+from appliance.trust.delta.copyadd import COLUMNS, CONTROL_BYTES_MAX, IN_PLACE, JOINED, decode, decode_bytes
 from appliance.trust.model import FILE_BYTES_MAX
 
 GENERIC = (Kind.FULL_XZ, Kind.SUB_XZ, Kind.COPY_ADD)
@@ -210,3 +210,9 @@ class TestCopyAdd:
     def test_refuses_what_cannot_be(self, payload: bytes) -> None:
         with pytest.raises(BundleError):
             decode_bytes(payload, b"abcdefgh", 8)
+
+    def test_does_not_go_on_making_what_nobody_asked_for(self) -> None:
+        again = 15  # 8 back
+        bomb = steps(COPIED | JUMPS, [8] * 20_000, [again] * 20_000)
+        with pytest.raises(BundleError, match="more than 8 bytes"):
+            decode(bomb, b"abcdefgh", 8, lambda _offset, _content: pytest.fail("given"))

@@ -1,4 +1,4 @@
-"""docs/delta-format.md is enough to write a decoder: here is one; it imports nothing of ours, and reads the golden bundles."""
+"""docs/delta-format.md is enough to write a decoder: here is one that imports nothing of ours and reads the goldens."""
 
 import hashlib
 import lzma

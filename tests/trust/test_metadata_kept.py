@@ -78,7 +78,7 @@ def test_a_cut_at_any_write_of_the_way_from_the_first_root_to_the_newest_loses_n
     assert_a_cut_is_harmless(tmp_path, moments, 0, len(moments) - 1, writes)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
 @given(data=st.data())
 def test_a_kept_file_that_is_damaged_is_asked_for_again(
     tmp_path: Path, moments: list[Files], data: st.DataObject

@@ -1,4 +1,4 @@
-"""Seventy thousand spoilt metadata files in little memory, and a cut at each write of each step: harmless, all."""
+"""Sixty thousand spoilt metadata files in little memory, and a cut at each write of each step: harmless, all."""
 
 import copy
 import json
@@ -19,8 +19,8 @@ from tests.trust.test_metadata_kept import assert_a_cut_is_harmless
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SPOILT_BYTES = 60_000
-SPOILT_TREES = 16_000
+SPOILT_BYTES = 50_000
+SPOILT_TREES = 10_000
 MEMORY_BYTES = 192 * 1024 * 1024
 """Address space beyond what this process has."""
 

@@ -37,7 +37,7 @@ def test_a_torn_record_is_refused(*, length: int) -> None:
 
 @given(raw=st.binary(max_size=200) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["format", "crc32", "body"]), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["format", "crc32", "body"]), inner, max_size=3), max_leaves=5,
 ).map(lambda tree: json.dumps(tree).encode()))  # fmt: skip
 def test_whatever_else_lies_there_is_refused(*, raw: bytes) -> None:
     with pytest.raises(StateError):

@@ -11,6 +11,7 @@ from appliance.trust.delta.rans import (
     ORDER,
     PRECISION_BITS,
     STATE_MIN,
+    STEPS_MAX,
     SYMBOLS,
     TABLES_MAX,
     TOTAL,
@@ -20,6 +21,9 @@ from appliance.trust.delta.rans import (
 
 STEPS = 2_500
 """Symbols of a lane: a lane costs two bytes, and a step of all lanes together a few microseconds."""
+SHARE = 10
+"""Streams of which states take more than one part in so many get as few lanes as a decoder takes."""
+_STATE_BYTES = 4
 _ORDER = np.asarray(ORDER)
 _TABLE_BITS, _CODE_BITS = 24, 4  # of a table beside its codes, and of a code: what packing leaves of them
 
@@ -127,8 +131,16 @@ def _written_map(shared: Shared) -> bytes:
 
 def encode(symbols: Array, tables: Array, shared: Shared) -> bytes:
     """Write a stream for ``Decoder``: the table of each symbol is given."""
+    lanes = min(max(len(symbols) // STEPS, 1), LANES_MAX)
+    stream = _interleaved(symbols, tables, shared, lanes)
+    if _STATE_BYTES * lanes * SHARE < len(stream):
+        return stream
+    return _interleaved(symbols, tables, shared, min(-(-len(symbols) // STEPS_MAX), LANES_MAX))
+
+
+def _interleaved(symbols: Array, tables: Array, shared: Shared, lanes: int) -> bytes:
+    """Write a stream of so many lanes."""
     count = len(symbols)
-    lanes = min(max(count // STEPS, 1), LANES_MAX)
     frequency = shared.tables[tables, symbols].astype(np.uint64)
     start = (np.cumsum(shared.tables, axis=1) - shared.tables)[tables, symbols].astype(np.uint64)
     states = np.full(lanes, STATE_MIN, np.uint64)

@@ -58,7 +58,10 @@ def decode(payload: Buffer, base: Buffer, size_bytes: int, sink: Sink) -> None:
     there = reader.byte()
     if there >= 2 * Section.BIASES:
         refuse(f"sections {there} are not known")
-    _Making(reader, Section(there), base, size_bytes, sink).make()
+    try:
+        _Making(reader, Section(there), base, size_bytes, sink).make()
+    except MemoryError:
+        refuse("it takes more memory than a sound one")
     reader.end()
 
 

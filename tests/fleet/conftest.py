@@ -1,0 +1,29 @@
+"""A fleet, where this machine can have one."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import mosquitto_path
+from tests.conftest import REQUIRE_SYSTEM_PACKAGES, without
+from tests.fleet.fleet import Fleet, fleet_in
+from tests.fleet.town import why_not
+from tests.fleet.webserver import nginx_path
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """A publisher, and three devices that decide with the factory's model."""
+    if mosquitto_path() is None:
+        without("mosquitto")
+    if nginx_path() is None:
+        without("nginx-light")
+    reason = why_not()
+    if reason:
+        (pytest.fail if os.environ.get(REQUIRE_SYSTEM_PACKAGES) == "1" else pytest.skip)(reason)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    with fleet_in(tmp_path / "fleet") as made:
+        yield made

@@ -1,0 +1,201 @@
+"""A publisher and three devices, each in a network of its own: shares, a link that is cut, a bad model, a stick.
+
+Whatever happens, each device decides: what is seen here is what a dashboard on its broker and the publisher see.
+"""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.door import WITHIN_S, Door
+from tests.fleet.fleet import TRIES, Fleet, command, plugged_in
+from tests.fleet.versions import BAD, BETTER, FACTORY, MENDED, NAME
+from tests.process.test_update_stick import SCRIPT, Stick
+from tests.system.crashing import CRASHED
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.timeout(600)]
+
+RATE = "640kbit"
+"""The delta takes five seconds."""
+CUT_AT, CUT_AGAIN_AT = 0.25, 0.6
+"""Shares of the delta."""
+OVERHEAD_MAX = 1.2
+"""Of what comes through the cable in all, headers, metadata and two cuts included: share of the delta."""
+DONE, LATER = 0, 75
+"""Exit codes of the updater."""
+END_S = 60.0
+
+
+def test_a_fleet_takes_the_better_model_and_never_the_bad_one_whatever_is_cut(fleet: Fleet, tmp_path: Path) -> None:
+    for door in fleet.doors:
+        door.until_decided_by(FACTORY)
+    _a_share_takes_the_better_one_over_a_link_that_is_cut_twice(fleet)
+    _everybody_takes_it(fleet)
+    _a_share_of_one_tries_the_bad_one_dies_of_it_and_goes_back(fleet)
+    _nobody_takes_it_any_more(fleet)
+    _those_with_a_network_take_the_mended_one(fleet)
+    _the_one_without_takes_it_from_a_stick(fleet, tmp_path)
+    _the_publisher_knows_when_its_network_is_back(fleet)
+    _nothing_was_left_unanswered(fleet)
+
+
+def _a_share_takes_the_better_one_over_a_link_that_is_cut_twice(fleet: Fleet) -> None:
+    fleet.publish(BETTER, bases=1)
+    for door in (fleet.second, fleet.last):
+        assert door.update() == DONE
+        door.until(held="rollout", installed_version=FACTORY, latest_version=BETTER)
+    door, size_bytes = fleet.first, fleet.delta(BETTER, FACTORY).size_bytes
+    door.house.shape(RATE)
+    before_bytes = door.house.received_bytes()
+    _cut_and_lose_power(door, size_bytes)
+    _cut_and_be_told_to_end(door, size_bytes)
+    assert door.update() == DONE
+    assert door.house.received_bytes() - before_bytes < OVERHEAD_MAX * size_bytes
+    _commits(door, BETTER)
+    asked = eventually(lambda: [each for each in fleet.web.bundles(BETTER) if each.status == 206])
+    assert [each.range for each in asked] == sorted({each.range for each in asked}, key=_start), "each goes on"
+    assert {each.address for each in fleet.web.bundles(BETTER)} == {door.house.address}
+
+
+def _cut_and_lose_power(door: Door, size_bytes: int) -> None:
+    """The link goes in the middle of the delta; then, while the updater waits for it, the power."""
+    fetching = door.updating()
+    eventually(lambda: door.part_bytes() > CUT_AT * size_bytes, within_s=WITHIN_S)
+    door.house.cut()
+    eventually(lambda: door.standing["update_percentage"] or 0, within_s=WITHIN_S)
+    fetching.kill()
+    fetching.communicate(timeout=END_S)
+    door.appliance.end(signal.SIGKILL)
+    door.house.mend()
+    door.start()
+
+
+def _cut_and_be_told_to_end(door: Door, size_bytes: int) -> None:
+    """The link goes again, and the updater's time is over."""
+    assert door.part_bytes() > CUT_AT * size_bytes
+    fetching = door.updating()
+    eventually(lambda: door.part_bytes() > CUT_AGAIN_AT * size_bytes, within_s=WITHIN_S)
+    door.house.cut()
+    fetching.terminate()
+    fetching.communicate(timeout=END_S)
+    assert fetching.returncode == LATER
+    door.house.mend()
+
+
+def _start(asked: str) -> int:
+    """Where a range begins."""
+    return int(asked.removeprefix("bytes=").removesuffix("-"))
+
+
+def _commits(door: Door, version: str) -> None:
+    """Wait for the end of a trial that goes well."""
+    door.until(stage="idle", outcome="committed", installed_version=version, deciding_version=version)
+    door.until_decided_by(version)
+
+
+def _tells(fleet: Fleet, door: Door, outcome: str, running: str, candidate: str) -> None:
+    """The device's next look brings what became of an attempt to the publisher."""
+    assert door.update() == DONE
+    report = fleet.reported()[door.name]
+    told = report["outcome"], report["running_id"], report["candidate_id"]
+    assert told == (outcome, fleet.versions[running].model_id, fleet.versions[candidate].model_id)
+    assert eventually(lambda: door.shown(f"model/{NAME}/report"))["outcome"] == outcome
+
+
+def _everybody_takes_it(fleet: Fleet) -> None:
+    fleet.hub("rollout", NAME, 100)
+    for door in (fleet.second, fleet.last):
+        assert door.update() == DONE
+    for door in (fleet.second, fleet.last):
+        _commits(door, BETTER)
+    for door in fleet.doors:
+        _tells(fleet, door, "committed", running=BETTER, candidate=BETTER)
+
+
+def _a_share_of_one_tries_the_bad_one_dies_of_it_and_goes_back(fleet: Fleet) -> None:
+    fleet.publish(BAD, bases=1)
+    for door in fleet.doors:
+        assert door.update() == DONE
+    for door in (fleet.first, fleet.last):
+        door.until(held="rollout", installed_version=BETTER, latest_version=BAD)
+    door = fleet.second
+    assert _deaths(door) == TRIES - 1, "its self-test was the first try"
+    door.until(stage="idle", bad=1, installed_version=BETTER, deciding_version=BETTER)
+    _tells(fleet, door, "rolled_back", running=BETTER, candidate=BAD)
+    assert {each.address for each in fleet.web.bundles(BAD)} == {door.house.address}
+
+
+def _deaths(door: Door) -> int:
+    """Start the appliance again, as systemd does, until it has gone back to the model before; counts its deaths."""
+    for deaths in range(TRIES + 1):
+        eventually(lambda: not door.appliance.runs or door.standing["outcome"] == "rolled_back", within_s=WITHIN_S)
+        if door.appliance.runs:
+            return deaths
+        assert door.appliance.end() == CRASHED
+        door.start()
+    pytest.fail("it tries again and again")
+
+
+def _nobody_takes_it_any_more(fleet: Fleet) -> None:
+    fleet.hub("stop", NAME)
+    before = fleet.web.bundles(BAD)
+    for door in fleet.doors:
+        assert door.update() == DONE
+    for door in (fleet.first, fleet.last):
+        door.until(held="stopped", installed_version=BETTER)
+    fleet.second.until(held="failed", installed_version=BETTER)
+    assert fleet.web.bundles(BAD) == before
+
+
+def _those_with_a_network_take_the_mended_one(fleet: Fleet) -> None:
+    fleet.publish(MENDED, bases=2, percent=100)
+    fleet.last.house.cut()
+    assert fleet.last.update() == LATER
+    for door in (fleet.first, fleet.second):
+        assert door.update() == DONE
+    for door in (fleet.first, fleet.second):
+        _commits(door, MENDED)
+    assert fleet.last.standing["installed_version"] == BETTER
+
+
+def _the_one_without_takes_it_from_a_stick(fleet: Fleet, room: Path) -> None:
+    """What systemd/appliance-update-stick@.service does, line by line."""
+    door = fleet.last
+    with plugged_in(fleet.hub, room) as stick:
+        command(SCRIPT, "mount", stick.device)
+        stick.result.parent.mkdir()
+        assert door.update("import", stick.folder, "--result", stick.result) == DONE
+        command(SCRIPT, "finish", stick.device)
+        assert not stick.folder.exists(), "it can be pulled"
+        _commits(door, MENDED)
+        told = json.loads(_written_back(stick))
+    assert (told["node"], told["exit_code"], told["error"]) == (door.name, 0, "")
+    assert told["models"][NAME]["latest_version"] == MENDED
+
+
+def _written_back(stick: Stick) -> str:
+    command(SCRIPT, "mount", stick.device)
+    (file,) = stick.folder.glob("edge-*-result.txt")
+    content = file.read_text()
+    command(SCRIPT, "finish", stick.device)
+    return content
+
+
+def _the_publisher_knows_when_its_network_is_back(fleet: Fleet) -> None:
+    fleet.last.house.mend()
+    for door in fleet.doors:
+        _tells(fleet, door, "committed", running=MENDED, candidate=MENDED)
+
+
+def _nothing_was_left_unanswered(fleet: Fleet) -> None:
+    for door in fleet.doors:
+        assert door.deciding() == [FACTORY, BETTER, MENDED], "each decision names its model; none is the bad one's"
+        assert door.unanswered() == []
+        assert door.decisions(outcome_state="no_result") == 0.0
+        assert door.decisions(outcome_state="result") > 0.0
+        alerts = door.alerts()
+        assert alerts == list(range(alerts[0], alerts[-1] + 1)), "no alert is missing, over switches, deaths and cuts"
+        assert door.end() == DONE
