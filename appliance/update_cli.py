@@ -62,7 +62,10 @@ def run(config: ConfigOption) -> None:
 
 @app.command("import")
 def import_archive(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An update archive, of `appliance hub export --usb`.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="An update archive, of `appliance hub export --usb`, or a stick's folder."),
+    ],
     config: ConfigOption,
     result: Annotated[
         Path | None, typer.Option("--result", metavar="FILE", help="Write what became of it here, as JSON.")
@@ -70,20 +73,13 @@ def import_archive(
 ) -> None:
     """Take an update from a file instead of from the network: the same proofs, the same way.
 
-    The file may be on a stick, which may be pulled when the command ends. It costs none of the day's bytes.
+    The file may be on a stick, which may be pulled when the command ends; of a folder, every file whose name ends with
+    .update is taken. It costs none of the day's bytes.
 
     Example: appliance update import /media/stick/models.update --config /etc/appliance/appliance.toml
     """
-    from appliance.adapters.repository.archive import ArchiveRepository  # noqa: PLC0415 - only where it is needed
-
     updates = _opened(config)
-    try:
-        with ArchiveRepository(file) as archive:
-            code, reason = _run(updates, archive)
-    except RefusedError as error:
-        code, reason = REFUSED, str(error)
-    except RepositoryError as error:
-        code, reason = UNAVAILABLE, str(error)
+    code, reason = _imported(updates, file)
     _say(reason)
     if result is not None:
         told = {"file": file.name, "node": updates.teller.node, "error": reason, "exit_code": code} | _facts(updates)
@@ -148,6 +144,31 @@ def _opened(config: Path) -> "Updates":
     loaded = configuration.load(config)
     log.configure(loaded.log.level, loaded.log.format)
     return open_updates(loaded, config)
+
+
+def _imported(updates: "Updates", place: Path) -> tuple[int, str]:
+    """Take an archive, or each of a stick's, whatever became of the one before; returns the worst code, all words."""
+    from appliance.adapters.repository.archive import archives  # noqa: PLC0415 - only where it is needed
+
+    try:
+        ended = [_taken(updates, file) for file in archives(place)]
+    except (RefusedError, RepositoryError) as error:
+        return _failed(error)
+    return max(code for code, _ in ended), "; ".join(reason for _, reason in ended if reason)
+
+
+def _taken(updates: "Updates", file: Path) -> tuple[int, str]:
+    from appliance.adapters.repository.archive import ArchiveRepository  # noqa: PLC0415 - only where it is needed
+
+    try:
+        with ArchiveRepository(file) as archive:
+            return _run(updates, archive)
+    except (RefusedError, RepositoryError) as error:
+        return _failed(error)
+
+
+def _failed(error: RefusedError | RepositoryError) -> tuple[int, str]:
+    return REFUSED if isinstance(error, RefusedError) else UNAVAILABLE, str(error)
 
 
 def _run(updates: "Updates", archive: "Repository | None") -> tuple[int, str]:

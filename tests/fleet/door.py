@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.broker import Mosquitto
+from tests.fleet.dashboard import Dashboard
 from tests.fleet.town import House
 from tests.fleet.versions import NAME
 from tests.process.update_fleet import done, started
 from tests.system.crashing import CRASH_AT
 from tests.system.device import Device, scrape
 from tests.system.scenes import config, lamp
-from tests.system.subscriber import Subscriber, mosquitto_sub
 from tests.waiting import eventually
 
 MQTT_PORT, METRICS_PORT = 1883, 9100
@@ -37,7 +37,7 @@ class Door:
         self.name, self.house = name, house
         self._folder, self._state = folder, folder / "state"
         self._broker = Mosquitto(folder / "mosquitto", port=MQTT_PORT)
-        self._dashboard = mosquitto_sub(folder, self._broker, "dashboard")
+        self._dashboard = Dashboard(house, MQTT_PORT, f"edge/{name}/#")
         watched = lamp(folder / "lamp.npz") | {"frame_age_max_s": FRAME_AGE_S_MAX}
         tree = config(
             folder,
@@ -72,21 +72,20 @@ class Door:
 
     def shown(self, leaf: str) -> dict[str, Any]:
         """The newest on one of the device's topics."""
-        told = self.told(leaf)
-        return told[-1] if told else {}
+        return self._dashboard.newest(f"edge/{self.name}/{leaf}")
 
     def told(self, leaf: str) -> list[dict[str, Any]]:
         """All that came on one of the device's topics."""
-        return [each.json for each in self._dashboard.heard(f"edge/{self.name}/{leaf}")]
+        return self._dashboard.all(f"edge/{self.name}/{leaf}")
 
     @property
     def standing(self) -> dict[str, Any]:
         """Home Assistant's update entity."""
         return self.shown(f"model/{NAME}/state")
 
-    def until(self, **facts: object) -> dict[str, Any]:
+    def until(self, **facts: object) -> None:
         """Wait until the update entity says so."""
-        return eventually(lambda: facts.items() <= (now := self.standing).items() and now, within_s=WITHIN_S)
+        eventually(lambda: facts.items() <= self.standing.items(), within_s=WITHIN_S)
 
     def until_decided_by(self, version: str) -> None:
         """Wait until the newest decision is a version's."""
@@ -114,8 +113,7 @@ class Door:
         with self._stack as stack:
             self.house.call(self._broker.start)
             stack.push(self._broker)
-            self.house.call(self._dashboard.__enter__)
-            stack.push(self._dashboard)
+            stack.enter_context(self._dashboard)
             self.start()
             stack.push(self.appliance)
             self._stack = stack.pop_all()

@@ -8,12 +8,11 @@ from typing import Any
 
 from appliance.trust.manifest import Bundle
 from tests.fleet.door import Door
-from tests.fleet.town import Town
+from tests.fleet.town import Town, run
 from tests.fleet.versions import FACTORY, NAME, SHARE_PERCENT, Version, drawn, make
 from tests.fleet.webserver import WebServer
 from tests.hub.hubs import Hub, hub_in, offered
 from tests.process.test_update_stick import Stick
-from tests.process.test_update_stick import run as command
 
 TRIES = 3
 TERMS = ("--tries", TRIES, "--shadow-frames", 10, "--agreement", 0.9, "--decisions", 20, "--duration", 1)
@@ -86,7 +85,7 @@ def plugged_in(hub: Hub, room: Path) -> Iterator[Stick]:
     image.touch()
     with image.open("rb+") as stream:
         stream.truncate(STICK_BYTES)
-    command("mkfs.ext4", "-q", "-L", "EDGE-UPDATE", "-d", str(content), str(image))
+    run("mkfs.ext4", "-q", "-L", "EDGE-UPDATE", "-d", content, image)
     stick = Stick(image)
     try:
         yield stick

@@ -1,4 +1,4 @@
-"""A town of network namespaces: the publisher's with a bridge, one for each device, and a cable from each to the bridge.
+"""A town of network namespaces: the publisher's with a bridge, one for each device, and a cable from each to it.
 
 Nothing of it is seen outside: what has to run in a place is called on a thread that has entered it, and the processes
 that it starts stay there.

@@ -16,7 +16,7 @@ from tests.updates import newer
 NAME = TINY.parent.name
 FACTORY, BETTER, BAD, MENDED = "1.0.0", "1.1.0", BAD_VERSION, "2.0.1"
 SHARE_PERCENT = 30
-FACTORY_BYTES, FIELD_BYTES = 200_000, 400_000
+FACTORY_BYTES, FIELD_BYTES = 120_000, 300_000
 """Measurements, which no packing makes smaller. What BETTER adds makes its delta long enough to be cut in the middle,
 and is less than 80 % of the whole, so that the delta is published."""
 

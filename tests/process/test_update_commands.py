@@ -202,6 +202,25 @@ def test_an_archive_takes_the_same_way_and_its_result_can_be_kept(tmp_path: Path
     assert told["bytes_left_today"] == 10_000
 
 
+def test_of_a_sticks_folder_each_archive_is_taken_whatever_else_lies_there(
+    tmp_path: Path, hub: Hub, update: Update
+) -> None:
+    file = device(tmp_path / "device", V1, hub.repository.root_bytes())
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    for name in ("a holiday.jpg", "._plant.update"):
+        (stick / name).write_bytes(b"a picture, perhaps")
+    ended = update("import", stick, "--config", file)
+    assert (ended.code, ended.err) == (65, "appliance: stick: there is no file in it whose name ends with .update\n")
+    hub.publish(V2, base=V1)
+    hub.archive(stick / "plant.update").rename(stick / "PLANT.UPDATE")
+    (stick / "B.update").write_bytes(b"another picture")
+    ended = update("import", stick, "--config", file)
+    assert ended.code == 65, "one of them is no archive"
+    assert "B.update" in ended.err
+    assert status(update, file)["models"][MODEL]["stage"] == "selftest", "and the other is taken"
+
+
 def test_what_is_no_archive_or_anothers_is_refused_and_its_result_says_why(
     tmp_path: Path, hub: Hub, update: Update
 ) -> None:

@@ -19,6 +19,10 @@ from appliance.ports import Partial
 from appliance.trust.manifest import Bundle
 from appliance.updater.receiving import place_of, receive, standing
 
+SUFFIX = ".update"
+"""What the name of an archive ends with on a stick; of a file that is named, any."""
+ON_A_STICK_MAX = 16
+"""Archives of one stick that are looked at."""
 BLOCK_BYTES = 512
 MEMBERS_MAX = 4096
 NAME_BYTES_MAX = 512
@@ -26,6 +30,28 @@ NAME_BYTES_MAX = 512
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][A-Za-z0-9_.+-]*)*/?")
 _NUMBER = re.compile(rb" *([0-7]{1,12})[ \0]*")
 _FILE, _FOLDER, _LONG_NAME = b"0", b"5", b"L"
+
+
+def archives(place: Path) -> list[Path]:
+    """Return the archives to take, by name: a file itself, of a folder (a stick) those in it.
+
+    Raises:
+        RefusedError: there is none in the folder.
+        RepositoryError: it cannot be read.
+    """
+    try:
+        if not place.is_dir():
+            return [place]
+        with os.scandir(place) as entries:
+            # A hidden one is a Mac's note about the other.
+            found = [each.name for each in entries if each.name.lower().endswith(SUFFIX) and each.name[0] != "."]
+    except OSError as error:
+        msg = f"{place}: cannot be read: {error.strerror}"
+        raise RepositoryError(msg) from error
+    if not found:
+        msg = f"{place.name}: there is no file in it whose name ends with {SUFFIX}"
+        raise RefusedError(msg)
+    return [place / name for name in sorted(found)[:ON_A_STICK_MAX]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Writes ``copy-add`` (``trust/delta/copyadd.py``): bsdiff's alignment, cut finer, and coded better."""
 
 import lzma
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -52,8 +53,13 @@ def encode(base: bytes, result: bytes) -> bytes:
 
 def _quickly(plan: Plan) -> int:
     """Return about the size that a plan will have, in bytes."""
-    parts = (plan.control, plan.changes, plan.insertions)
-    return sum(len(lzma.compress(part, lzma.FORMAT_RAW, filters=_QUICK)) for part in parts)
+    return sum(map(_quickly_packed, (plan.control, plan.changes, plan.insertions)))
+
+
+def _quickly_packed(content: bytes) -> int:
+    if len(content) > LARGE_BYTES:
+        return len(zlib.compress(content, 1))
+    return len(lzma.compress(content, lzma.FORMAT_RAW, filters=_QUICK))
 
 
 def _payloads(plan: Plan) -> Iterator[bytes]:

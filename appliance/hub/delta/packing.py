@@ -12,7 +12,10 @@ from appliance.trust.delta.streams import Reader
 PROPERTIES = ((3, 0, 0), (0, 0, 0), (3, 0, 2), (0, 2, 2), (1, 0, 0), (0, 0, 2), (4, 0, 0))
 """(lc, lp, pb) tried, likely ones first."""
 LARGE_BYTES = 1 << 18
-"""From here on only the first two of ``PROPERTIES`` are tried: each costs a second for a few MB."""
+"""From here on only LZMA is tried, with one of the first two ``PROPERTIES``: each costs a second for a few MB."""
+SAMPLE_BYTES = 1 << 17
+"""From the middle of a large string; it tells which, and whether it is worth trying at all (a zip file is not)."""
+SHRUNK_SHARE_MAX = 0.97
 TRIMMED_BYTES_MAX = 1 << 16
 """Longer strings are not trimmed: ten bytes are nothing to them, and each try is an unpacking."""
 _END_BYTES_MAX = 16  # end mark and flush are 11 at most
@@ -40,18 +43,33 @@ def pack(content: bytes) -> bytes:
 
 
 def _packed(content: bytes) -> Iterator[bytes]:
-    """Yield every way there is."""
+    """Yield every way that is worth trying."""
     if not content:
         yield b""
         return
     yield bytes([STORED]) + content
+    if len(content) >= LARGE_BYTES:
+        yield from _packed_large(content)
+        return
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
     deflated = deflater.compress(content) + deflater.flush()
     yield bytes([DEFLATE]) + _framed(deflated)
-    if len(content) < LARGE_BYTES:
-        yield bytes([BZIP2]) + _framed(bz2.compress(content, 1).removeprefix(BZIP2_START))
-    for lc, lp, pb in PROPERTIES if len(content) < LARGE_BYTES else PROPERTIES[:2]:
+    yield bytes([BZIP2]) + _framed(bz2.compress(content, 1).removeprefix(BZIP2_START))
+    for lc, lp, pb in PROPERTIES:
         yield _lzmaed(content, (pb * 5 + lp) * 9 + lc)
+
+
+def _packed_large(content: bytes) -> Iterator[bytes]:
+    """Yield what LZMA makes with the properties that are best for a sample; nothing where that hardly shrinks."""
+    middle = len(content) // 2
+    sample = content[middle : middle + SAMPLE_BYTES]
+    tried = {(pb * 5 + lp) * 9 + lc: 0 for lc, lp, pb in PROPERTIES[:2]}
+    for properties in tried:
+        chain = {**lzma_filters(properties, len(sample))[0], "preset": 1}
+        tried[properties] = len(lzma.compress(sample, lzma.FORMAT_RAW, filters=[chain]))
+    best = min(tried, key=tried.__getitem__)
+    if tried[best] < SHRUNK_SHARE_MAX * len(sample):
+        yield _lzmaed(content, best)
 
 
 def _lzmaed(content: bytes, properties: int) -> bytes:
