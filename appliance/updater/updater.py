@@ -124,7 +124,9 @@ class Updater:
                 return True
             if outcome.counts or _differs(now, after):
                 self._slots.save(after)
-        reason = outcome.reason or after.reason
+        reason = (
+            after.reason if after.stage is Stage.REPORT else outcome.reason or plan.TABLE[before.stage, event].words
+        )
         _log.info("update", model=before.model, stage=before.stage.value, outcome=event.value, reason=reason)
         if before.stage is Stage.PLAN and event is Event.DONE:
             self._slots.collect((), ())  # what was received of older ones

@@ -53,6 +53,7 @@ def pack(raw: Path, folder: Path) -> None:
         read(Path(scratch))
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(scratch, folder)
+        folder.chmod(0o755)  # a temporary folder is its owner's alone
     print(f"{len(stored)} files in {folder}, {total:,} bytes")
 
 

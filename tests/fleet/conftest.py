@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import mosquitto_path
 from tests.conftest import REQUIRE_SYSTEM_PACKAGES, without
 from tests.fleet.fleet import Fleet, fleet_in
 from tests.fleet.town import why_not
@@ -16,8 +15,6 @@ from tests.fleet.webserver import nginx_path
 @pytest.fixture
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """A publisher, and three devices that decide with the factory's model."""
-    if mosquitto_path() is None:
-        without("mosquitto")
     if nginx_path() is None:
         without("nginx-light")
     reason = why_not()

@@ -39,11 +39,13 @@ def run(*command: object) -> str:
 
 
 def why_not() -> str:
-    """Say why no town can be built on this machine; empty where it can."""
+    """Say why no town, and no stick, can be had on this machine; empty where they can."""
     if os.geteuid() != 0:
         return "network namespaces take root"
     if shutil.which("ip") is None or shutil.which("tc") is None:
         return "needs ip and tc: apt-get install iproute2"
+    if not Path("/dev/loop-control").exists():
+        return "a stick takes a loop device"
     try:
         with Town(["probe"]) as town:
             town.houses["probe"].shape("1mbit")
