@@ -7,7 +7,7 @@ is no fault of the model (a lost sensor, a lead that fell off) is not held again
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import prod
+from math import prod, sqrt
 
 from appliance.core.agreement import LOOKS_MIN, Look, degenerate
 from appliance.core.model import Model
@@ -17,6 +17,8 @@ STREAK_MAX = 5
 """Frames in a row that no backend answered with, at which a candidate is given up at once."""
 ASKED_MIN = 20
 """Frames from which on a share of them means something."""
+Z_95 = 1.96
+"""Standard deviations on each side that hold 95 % of a normal distribution."""
 LOOKS_MAX = 200
 """Of the frames that both models judged, the newest that are kept."""
 
@@ -82,6 +84,17 @@ def unanswered_share(came: Iterable[Came]) -> float:
     return sum(each in _UNANSWERED for each in asked) / len(asked) if asked else 0.0
 
 
+def at_most(hits: int, tries: int) -> float:
+    """Return the highest share that ``hits`` of ``tries`` leave likely: the upper end of Wilson's 95 % interval (1927).
+
+    Args:
+        hits: 0 to ``tries``.
+        tries: 1 or more.
+    """
+    share, spread = hits / tries, Z_95**2 / tries
+    return (share + spread / 2 + Z_95 * sqrt((share * (1 - share) + spread / 4) / tries)) / (1 + spread)
+
+
 @dataclass(frozen=True, slots=True)
 class Criteria:
     """What the trial has to show."""
@@ -92,6 +105,8 @@ class Criteria:
     """Share of frames that may stay without an answer, beyond ``own_share``."""
     own_share: float = 0.0
     """That the model before left unanswered."""
+    agreement_min: float = 0.0
+    """Share of the frames that both judge on which they must agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,9 @@ class Watch:
     """Frames that the model before was asked about as well."""
     looks: tuple[tuple[Look, Look], ...] = ()
     """What the candidate and the model before it made of the same frames."""
+    agreed: int = 0
+    answered: int = 0
+    """Of the frames that the model before was asked about: both agreed; both answered."""
 
     def update(self, came: Came) -> "Watch":
         """Return the trial after one more frame."""
@@ -131,14 +149,26 @@ class Watch:
             not_finite=self.not_finite + (came is Came.NOT_FINITE),
         )
 
-    def compare(self, looks: tuple[Look, Look] | None) -> "Watch":
+    def compare(self, looks: tuple[Look, Look] | None, *, agreed: bool = True) -> "Watch":
         """Return the trial after a frame that the model before was asked about as well; None: it had no answer."""
-        added = () if looks is None else (looks,)
-        return replace(self, compared=self.compared + 1, looks=(*self.looks, *added)[-LOOKS_MAX:])
+        if looks is None:
+            return replace(self, compared=self.compared + 1)
+        return replace(
+            self,
+            compared=self.compared + 1,
+            looks=(*self.looks, looks)[-LOOKS_MAX:],
+            agreed=self.agreed + agreed,
+            answered=self.answered + 1,
+        )
 
     def verdict(self, now_s: float) -> Verdict | None:
         """Say what it has come to at the monotonic time ``now_s``; None: not yet."""
-        for fault in (self._outright(), self._too_many_unanswered(ASKED_MIN), degenerate(self.looks)):
+        for fault in (
+            self._outright(),
+            self._too_many_unanswered(ASKED_MIN),
+            degenerate(self.looks),
+            self._disagrees(),
+        ):
             if fault:
                 return Verdict(good=False, reason=fault)
         enough = self.results >= self.criteria.decisions_min
@@ -159,6 +189,13 @@ class Watch:
         if self.not_finite:
             return "its answer is not a finite number"
         return f"no backend answered {self.streak} frames in a row" if self.streak >= STREAK_MAX else ""
+
+    def _disagrees(self) -> str:
+        """What the frames that both models judged say of their agreement, once chance cannot explain it."""
+        wanted = self.criteria.agreement_min
+        if self.answered < LOOKS_MIN or at_most(self.agreed, self.answered) >= wanted:
+            return ""
+        return f"it agrees with the model before it on {self.agreed} of {self.answered} frames; {wanted:.0%} are signed"
 
     def _too_many_unanswered(self, asked_min: int) -> str:
         """What the share of frames without an answer says, once ``asked_min`` were asked about."""

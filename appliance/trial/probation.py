@@ -1,6 +1,6 @@
 """TRIAL: the candidate decides, in every channel of its model, and the model before it looks on."""
 
-from appliance.core.agreement import look
+from appliance.core.agreement import agree, look
 from appliance.core.trial import Criteria, Watch, unanswered_share
 from appliance.errors import CandidateError, FrameError, ModelError, NoBackendError
 from appliance.inference import Inference, Judge
@@ -76,7 +76,7 @@ def probation(site: Site, model_id: str, terms: Terms, switch: Switch, onlooker:
         yield from switch.open(model_id)
         own = unanswered_share(onlooker.came(site.running))
         switch.make()
-        criteria = Criteria(terms.decisions_min, terms.duration_s, terms.faults_share_max, own)
+        criteria = Criteria(terms.decisions_min, terms.duration_s, terms.faults_share_max, own, terms.agreement_min)
         yield from _watch(site, criteria, switch, onlooker)
     finally:
         onlooker.offer(0)
@@ -117,7 +117,9 @@ def _compared(watch: Watch, seen: Seen, site: Site, before: Judge) -> Watch:
         predictions = before.read(before.infer(parts), parts)
     except (NoBackendError, FrameError):  # it cannot say: nothing is held against the candidate
         return watch.compare(None)
-    return watch.compare((look(seen.decision.predictions, by), look(predictions, by)))
+    told = seen.decision.predictions
+    agreed = agree(told, predictions, by, parts=len(parts))
+    return watch.compare((look(told, by), look(predictions, by)), agreed=agreed)
 
 
 def _show(inference: Inference, *, instead_of: Inference) -> None:

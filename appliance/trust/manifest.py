@@ -43,7 +43,7 @@ _Kind = TypeVar("_Kind", bound=_Signed)
 class Terms(_Signed):
     """How a candidate is tried on a device, and what it must show."""
 
-    tries: int = Field(default=3, ge=1, le=TRIES_MAX)
+    tries: int = Field(default=5, ge=1, le=TRIES_MAX)
     """Starts of the self-test and of the trial, together; counted down on disk before each."""
     shadow_frames: int = Field(default=20, ge=0, le=SHADOW_FRAMES_MAX)
     """Live frames that the running model and the candidate both judge before it may decide anything."""

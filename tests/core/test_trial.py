@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from appliance.adapters.model_folder import read_model
 from appliance.core.agreement import LOOKS_MIN, Look
 from appliance.core.model import BeatsExtract, ClassifyDecode, Model, ScoreDecode, Task
-from appliance.core.trial import ASKED_MIN, LOOKS_MAX, STREAK_MAX, Came, Criteria, Watch, suits, unanswered_share
+from appliance.core.trial import (
+    ASKED_MIN,
+    LOOKS_MAX,
+    STREAK_MAX,
+    Came,
+    Criteria,
+    Watch,
+    at_most,
+    suits,
+    unanswered_share,
+)
 from appliance.core.types import FrameKind
 from tests.model_folders import FOLDERS, HEARTBEAT, MACHINE, TINY
 
@@ -132,6 +142,45 @@ def test_answers_that_are_all_the_same_end_it() -> None:
     verdict = watch.verdict(1.0)
     assert verdict is not None
     assert "the same of every frame" in verdict.reason
+
+
+def compared(agreed: int, frames: int, agreement_min: float = 0.8) -> Watch:
+    watch = watched([Came.RESULT] * 30, replace(CRITERIA, agreement_min=agreement_min))
+    watch = replace(watch, compared=0)
+    for number in range(frames):
+        seen = Look((), str(number), 0.0)
+        watch = watch.compare((seen, seen), agreed=number < agreed)
+    return watch
+
+
+def test_a_model_that_sees_nothing_where_the_one_before_always_sees_people_is_found_out() -> None:
+    verdict = compared(0, LOOKS_MIN).verdict(1.0)
+    assert verdict is not None
+    assert verdict.reason == f"it agrees with the model before it on 0 of {LOOKS_MIN} frames; 80% are signed"
+    assert compared(0, LOOKS_MIN - 1).verdict(1.0) is None, "a few frames say nothing"
+    good = compared(0, 100, agreement_min=0.0).verdict(LONG_S)
+    assert good is not None
+    assert good.good, "its publisher signed that it judges otherwise"
+
+
+@given(st.integers(LOOKS_MIN, 150), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_what_chance_may_explain_condemns_nobody_and_what_it_cannot_does(
+    frames: int, share: float, agreement_min: float
+) -> None:
+    agreed = round(share * frames)
+    verdict = compared(agreed, frames, agreement_min).verdict(LONG_S)
+    assert verdict is not None
+    if agreed >= agreement_min * frames:
+        assert verdict.good
+    if agreed < (agreement_min - 0.35) * frames:
+        assert not verdict.good
+
+
+@given(st.integers(1, 500), st.data())
+def test_the_highest_likely_share_is_never_below_the_one_that_was_seen(tries: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, tries))
+    assert hits / tries <= at_most(hits, tries) + 1e-9
+    assert at_most(hits, tries) <= 1.0 + 1e-9
 
 
 def test_a_share_of_no_frames_is_none() -> None:

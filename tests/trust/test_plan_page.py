@@ -55,3 +55,8 @@ def test_a_page_that_lost_a_mark_is_refused(name: str) -> None:
 def test_without_a_page_the_blocks_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     plan_page.main([])
     assert plan_page.held_table() in capsys.readouterr().out
+
+
+def test_the_tables_of_the_page_are_those_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "updates.md").read_text(encoding="utf-8")
+    assert plan_page.rewritten(page) == page, f"run: {plan_page.COMMAND}"

@@ -109,8 +109,10 @@ class Story:
         done = subprocess.run(  # noqa: S603 - our own program
             command, capture_output=True, text=True, timeout=COMMAND_S, check=False, env=os.environ | environment
         )
-        said = (done.stdout + done.stderr).replace(f"{self._room}/", "")
-        self._console.print(Text(said.rstrip(), style="" if done.returncode == 0 else "red"), soft_wrap=True)
+        wrong = done.returncode != 0
+        said = (done.stdout + (done.stderr if wrong else "")).replace(f"{self._room}/", "").rstrip()
+        if said:
+            self._console.print(Text(said, style="red" if wrong else ""), soft_wrap=True)
 
     def _serve(self, stack: ExitStack) -> str:
         """Serve the hub's public folder on loopback; gives its address."""

@@ -93,10 +93,8 @@ class Follower:
     def _stand(self, standing: dict[str, Any]) -> None:
         before, self.seen.standing = self.seen.standing, standing
         if standing["stage"] != before.get("stage"):
-            words = (
-                standing.get("progress") or standing["reason"] if standing["stage"] != "idle" else standing["reason"]
-            )
-            self._note(str(words))
+            under_way = standing["stage"] != "idle"
+            self._note(str(standing["progress"] if under_way else standing["reason"]))
 
     def _decided(self, state: dict[str, Any]) -> None:
         version = str(state["model_version"])
