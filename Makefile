@@ -12,6 +12,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 TFLITE := .venv-tflite
 FORGE  := .venv-forge
+PARALLEL := -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-update test test-slow lint bench forge test-forge contract-tflite clean
@@ -42,11 +43,11 @@ demo-update: $(VENV)/.demo
 	@$(BIN)/appliance demo --update
 
 test: lint contract-tflite
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 test-slow: $(VENV)/.dev
 	@.ci/system-packages $(BIN)/python
-	@$(BIN)/python -m pytest -m slow $(PYTEST)
+	@$(BIN)/python -m pytest -m slow $(PARALLEL) $(PYTEST)
 
 lint: $(VENV)/.dev
 	@.ci/system-packages $(BIN)/python

@@ -1,6 +1,6 @@
 """Make pairs of model files as updates leave them: a v1 and, from it, what `variants.py` says, for two networks.
 
-Seeded; half an hour on one core. The files go into a folder outside the repository, 28 MB; `pack.py` then puts them
+Seeded; a quarter of an hour on one core. The files go into a folder outside the repository, 28 MB; `pack.py` puts them
 into `pairs/` here, each as its delta.
 """
 

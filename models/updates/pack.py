@@ -20,8 +20,6 @@ from appliance.errors import ConfigError
 from appliance.hub.delta import encode
 
 PAIRS = Path(__file__).resolve().parent / "pairs"
-LEFT_OUT = {("inspection", "scratch")}
-"""Not committed: it has no delta, so that it is as large as the network itself, and shows what the small one shows."""
 
 
 def pack(raw: Path, folder: Path) -> None:
@@ -32,14 +30,12 @@ def pack(raw: Path, folder: Path) -> None:
             document = json.loads(described.read_text())
             toolchain = document.get("toolchain", {})
             for each in document["files"]:
-                network = described.parent.name
-                if (network, each["name"]) in LEFT_OUT:
-                    continue
                 result = (described.parent / f"{each['name']}.tflite").read_bytes()
                 base = (described.parent / f"{each['base']}.tflite").read_bytes() if each["base"] else None
                 made = encode(base, result)
                 one = Stored(
-                    network=network, kind=made.kind, size_bytes=len(result), sha256=hashlib.sha256(result).hexdigest(),
+                    network=described.parent.name, kind=made.kind, size_bytes=len(result),
+                    sha256=hashlib.sha256(result).hexdigest(),
                     **{key: each[key] for key in ("name", "base", "what", "judged")},
                 )  # fmt: skip
                 file = Path(scratch) / one.payload

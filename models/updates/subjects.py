@@ -34,8 +34,6 @@ RATE_FIRST = 5e-4
 MACHINE = 1000
 """A simulated machine of models/machine/evaluation: the one that the autoencoder is moved to; then the next."""
 CALIBRATION = 100
-NORM_MOMENTUM = 0.9
-"""Of normalisation that begins at random weights: with 0.999, as Keras builds it, it would need ten times the steps."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +65,8 @@ class Subject(Protocol):
     def first(self, progress: Progress) -> Foreign:
         """Give the network of v1. Raises ForgeError."""
 
-    def untrained(self) -> Foreign:
-        """Give one of random weights."""
+    def untrained(self) -> Foreign | None:
+        """Give one of random weights; None where there are too few examples to begin there."""
 
     def widened(self, net: Foreign) -> tuple[Foreign, Lesson] | None:
         """Give the network with classes added and what it learns them from; None where there are no classes."""
@@ -112,13 +110,8 @@ class Inspection:
         network.freeze_norms(net)
         return tune(self, net, RATE_FIRST, self.old, progress)
 
-    def untrained(self) -> Foreign:
-        """Give one of random weights, normalisation included."""
-        net = network.network(len(pictures.FAULTS), None)
-        for layer in net.layers:
-            if hasattr(layer, "momentum"):
-                layer.momentum = NORM_MOMENTUM
-        return net
+    def untrained(self) -> None:
+        """Tell that it is not trained from random weights: so few passes teach those nothing (accuracy 0.1)."""
 
     def widened(self, net: Foreign) -> tuple[Foreign, Lesson]:
         """Give the network with two faults more, and pictures of them all."""

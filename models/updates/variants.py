@@ -80,7 +80,8 @@ def _pruned(subject: Subject, net: Foreign, progress: Progress) -> Foreign:
 
 
 def _scratch(subject: Subject, _: Foreign, progress: Progress) -> Foreign:
-    return tune(subject, subject.untrained(), RATE_SCRATCH, subject.new, progress)
+    net = subject.untrained()
+    return None if net is None else tune(subject, net, RATE_SCRATCH, subject.new, progress)
 
 
 def _next(subject: Subject, net: Foreign, progress: Progress) -> Foreign:

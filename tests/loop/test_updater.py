@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import BundleError, MetadataError, ModelError, RefusedError, RepositoryError, StoreError
-from appliance.trust.manifest import Bundle
+from appliance.trust.manifest import Bundle, Terms
 from appliance.trust.plan import BEGINNINGS_MAX, FAILURES_MAX, WRITES_MAX, Event
 from appliance.trust.state import Stage
 from appliance.updater.finish import HTTPS_REPORTS, MQTT_REPORTS, REPORTS_MAX
@@ -23,7 +23,7 @@ def test_an_update_is_fetched_proven_and_stored_and_then_waits_for_the_loop(tmp_
     assert bench.run().faults == ()
     state = bench.state
     assert state.stage is Stage.SELFTEST
-    assert (state.tries_left, state.attempt, state.fetched_bytes) == (3, 1, DELTA_BYTES)
+    assert (state.tries_left, state.attempt, state.fetched_bytes) == (Terms().tries, 1, DELTA_BYTES)
     assert bench.applied == [V1.model_id], "as the delta against what is here"
     assert bench.slots.folder(V2.model_id) is not None
     assert bench.serving() is V1

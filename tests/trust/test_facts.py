@@ -86,7 +86,11 @@ SPOILT: list[tuple[str, object, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "message"), SPOILT, ids=[f"{key} {value}" for key, value, _ in SPOILT])
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    SPOILT,
+    ids=[f"{key} {'left out' if value is REMOVE else value}" for key, value, _ in SPOILT],
+)
 def test_one_wrong_thing_is_refused_by_name(key: str, value: object, message: str) -> None:
     tree, _ = told()
     spoil(tree, key, value)
