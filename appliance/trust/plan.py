@@ -119,7 +119,7 @@ TABLE: Mapping[tuple[Stage, Event], Step] = {
     (Stage.SELFTEST, Event.BAD): Step(Stage.ROLLBACK, Effect.CONDEMN, "it failed its self-test", "rolled_back"),
     (Stage.SELFTEST, Event.EXHAUSTED): Step(Stage.ROLLBACK, Effect.CONDEMN, "it never finished it", "rolled_back"),
     (Stage.TRIAL, Event.DONE): Step(Stage.COMMITTED, Effect.COMMIT, "it decided as it must", "committed"),
-    (Stage.TRIAL, Event.BAD): Step(Stage.ROLLBACK, Effect.CONDEMN, "it did not", "rolled_back"),
+    (Stage.TRIAL, Event.BAD): Step(Stage.ROLLBACK, Effect.CONDEMN, "it did not decide as it must", "rolled_back"),
     (Stage.TRIAL, Event.EXHAUSTED): Step(Stage.ROLLBACK, Effect.CONDEMN, "no try is left", "rolled_back"),
     (Stage.COMMITTED, Event.DONE): Step(Stage.REPORT, Effect.KEEP, "what is not needed any more is removed"),
     (Stage.ROLLBACK, Event.DONE): Step(Stage.REPORT, Effect.KEEP, "the model before it serves; its files are removed"),

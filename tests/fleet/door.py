@@ -60,10 +60,13 @@ class Door:
         """Begin a run of the updater."""
         return self.house.call(lambda: started("run", "--config", self.appliance.file))
 
-    def update(self, *words: object) -> int:
-        """Let the updater run to its end, or do ``words``; gives its exit code."""
-        code, out, err = self.house.call(lambda: done(*(words or ("run",)), "--config", self.appliance.file))
-        print(f"{self.name}: update {words} ended with {code}: {out}{err}")
+    def take(self, place: Path, result: Path) -> int:
+        """Let the updater take what is on a stick; gives its exit code."""
+        words = ("import", place, "--config", self.appliance.file, "--result", result)
+        return self._ended(*self.house.call(lambda: done(*words)))
+
+    def _ended(self, code: int, out: str, err: str) -> int:
+        print(f"{self.name}: the updater ended with {code}: {out}{err}")
         return code
 
     def part_bytes(self) -> int:
@@ -129,3 +132,10 @@ class Door:
     def end(self) -> int:
         """Stop the appliance; gives its exit code."""
         return self.appliance.end(signal.SIGTERM)
+
+
+def look(*doors: Door) -> list[int]:
+    """Let the updaters of devices run side by side, each to its end; gives their exit codes."""
+    runs = [(door, door.updating()) for door in doors]
+    told = [(door, run, run.communicate(timeout=WITHIN_S)) for door, run in runs]
+    return [door._ended(run.returncode, out, err) for door, run, (out, err) in told]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.door import WITHIN_S, Door
+from tests.fleet.door import WITHIN_S, Door, look
 from tests.fleet.fleet import TRIES, Fleet, plugged_in
 from tests.fleet.town import run
 from tests.fleet.versions import BAD, BETTER, FACTORY, MENDED, NAME
@@ -46,15 +46,15 @@ def test_a_fleet_takes_the_better_model_and_never_the_bad_one_whatever_is_cut(fl
 
 def _a_share_takes_the_better_one_over_a_link_that_is_cut_twice(fleet: Fleet) -> None:
     fleet.publish(BETTER, bases=1)
+    assert look(fleet.second, fleet.last) == [DONE] * 2
     for door in (fleet.second, fleet.last):
-        assert door.update() == DONE
         door.until(held="rollout", installed_version=FACTORY, latest_version=BETTER)
     door, size_bytes = fleet.first, fleet.delta(BETTER, FACTORY).size_bytes
     door.house.shape(RATE)
     before_bytes = door.house.received_bytes()
     _cut_and_lose_power(door, size_bytes)
     _cut_and_be_told_to_end(door, size_bytes)
-    assert door.update() == DONE
+    assert look(door) == [DONE]
     share = (door.house.received_bytes() - before_bytes) / size_bytes
     print(f"through the cable came {share:.3f} of the delta's {size_bytes} bytes")
     assert share < OVERHEAD_MAX
@@ -114,16 +114,14 @@ def _told(fleet: Fleet, door: Door, outcome: str, running: str, candidate: str) 
 
 def _everybody_takes_it(fleet: Fleet) -> None:
     fleet.hub("rollout", NAME, 100)
-    for door in (fleet.second, fleet.last):
-        assert door.update() == DONE
+    assert look(fleet.second, fleet.last) == [DONE] * 2
     for door in (fleet.second, fleet.last):
         _commits(door, BETTER)
 
 
 def _a_share_of_one_tries_the_bad_one_dies_of_it_and_goes_back(fleet: Fleet) -> None:
     fleet.publish(BAD, bases=1)
-    for door in fleet.doors:
-        assert door.update() == DONE
+    assert look(*fleet.doors) == [DONE] * 3
     for door in (fleet.first, fleet.last):
         door.until(held="rollout", installed_version=BETTER, latest_version=BAD)
     for door in fleet.doors:
@@ -148,8 +146,7 @@ def _deaths(door: Door) -> int:
 def _nobody_takes_it_any_more(fleet: Fleet) -> None:
     fleet.hub("stop", NAME)
     before = fleet.web.bundles(BAD)
-    for door in fleet.doors:
-        assert door.update() == DONE
+    assert look(*fleet.doors) == [DONE] * 3
     for door in (fleet.first, fleet.last):
         door.until(held="stopped", installed_version=BETTER)
     fleet.second.until(held="failed", installed_version=BETTER)
@@ -160,9 +157,7 @@ def _nobody_takes_it_any_more(fleet: Fleet) -> None:
 def _those_with_a_network_take_the_mended_one(fleet: Fleet) -> None:
     fleet.publish(MENDED, bases=2, percent=100)
     fleet.last.house.cut()
-    assert fleet.last.update() == LATER
-    for door in (fleet.first, fleet.second):
-        assert door.update() == DONE
+    assert look(*fleet.doors) == [DONE, DONE, LATER]
     for door in (fleet.first, fleet.second):
         _commits(door, MENDED)
     assert fleet.last.standing["installed_version"] == BETTER
@@ -174,7 +169,7 @@ def _the_one_without_takes_it_from_a_stick(fleet: Fleet, room: Path) -> None:
     with plugged_in(fleet.hub, room) as stick:
         run(SCRIPT, "mount", stick.device)
         stick.result.parent.mkdir()
-        assert door.update("import", stick.folder, "--result", stick.result) == DONE
+        assert door.take(stick.folder, stick.result) == DONE
         run(SCRIPT, "finish", stick.device)
         assert not stick.folder.exists(), "it can be pulled"
         _commits(door, MENDED)
@@ -193,8 +188,8 @@ def _written_back(stick: Stick) -> str:
 
 def _the_publisher_knows_when_its_network_is_back(fleet: Fleet) -> None:
     fleet.last.house.mend()
+    assert look(*fleet.doors) == [DONE] * 3
     for door in fleet.doors:
-        assert door.update() == DONE
         _told(fleet, door, "committed", running=MENDED, candidate=MENDED)
 
 
