@@ -68,7 +68,8 @@ def import_archive(
     ],
     config: ConfigOption,
     result: Annotated[
-        Path | None, typer.Option("--result", metavar="FILE", help="Write what became of it here, as JSON.")
+        Path | None,
+        typer.Option("--result", metavar="FILE", help="Write here what became of it: JSON as *.json, else for people."),
     ] = None,
 ) -> None:
     """Take an update from a file instead of from the network: the same proofs, the same way.
@@ -83,7 +84,9 @@ def import_archive(
     _say(reason)
     if result is not None:
         told = {"file": file.name, "node": updates.teller.node, "error": reason, "exit_code": code} | _facts(updates)
-        _kept(result, json.dumps(told, indent=2) + "\n")
+        _kept(
+            result, json.dumps(told, indent=2) + "\n" if result.suffix == ".json" else _in_words(updates, file, reason)
+        )
     raise typer.Exit(code)
 
 
@@ -207,6 +210,21 @@ def _watch() -> Callable[[ModelState, int], None]:
             _out.print(f"{state.model}{version}: {state.stage.value}{far}", highlight=False)
 
     return watch
+
+
+def _in_words(updates: "Updates", file: Path, reason: str) -> str:
+    """Return what became of an archive, for a technician who reads it on a stick."""
+    lines = [
+        f"Edge appliance {updates.teller.node} was given {file.name}.",
+        *([f"Not taken: {reason}"] if reason else []),
+    ]
+    for name in updates.models:
+        serves, stage, newest, waits, last = _row(updates, updates.slots.load(name))
+        lines.append(f"{name}: {serves} serves; newest {newest}; now {stage}; waits for {waits}; last attempt {last}.")
+    lines.append(
+        "A model at selftest or trial is being tried on live data now; plug the stick in again to see how it went."
+    )
+    return "\r\n".join([*lines, ""])  # many a technician's computer knows no other end of a line
 
 
 def _row(updates: "Updates", state: ModelState) -> tuple[str, ...]:

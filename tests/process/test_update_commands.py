@@ -200,6 +200,10 @@ def test_an_archive_takes_the_same_way_and_its_result_can_be_kept(tmp_path: Path
     assert (told["node"], told["error"], told["file"]) == ("b1", "", "models.update")
     assert told["models"][MODEL]["stage"] == "selftest"
     assert told["bytes_left_today"] == 10_000
+    words = tmp_path / "result.txt"
+    update("import", stick, "--config", file, "--result", words)
+    assert "Edge appliance b1 was given models.update." in words.read_text()
+    assert "now selftest" in words.read_text(), "a technician reads where it stands"
 
 
 def test_of_a_sticks_folder_each_archive_is_taken_whatever_else_lies_there(
