@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from appliance import config as configuration
 from appliance import log
-from appliance.errors import RefusedError, RepositoryError
+from appliance.errors import MetadataError, RefusedError, RepositoryError, StoreError
 from appliance.trust import plan
 from appliance.trust.state import ModelState
 
@@ -29,6 +29,8 @@ PERCENT_STEP = 10
 """A person who watches is told as often."""
 PIPE_COLUMNS = 400
 """Columns of a table that no terminal shows."""
+IMPORT_WAIT_S = 3600.0
+"""How long an archive waits for a run that is under way: more than update.run_s_max is by default."""
 ID_DIGITS = 12
 """Of a model's id, what is shown."""
 
@@ -83,10 +85,7 @@ def import_archive(
     code, reason = _imported(updates, file)
     _say(reason)
     if result is not None:
-        told = {"file": file.name, "node": updates.teller.node, "error": reason, "exit_code": code} | _facts(updates)
-        _kept(
-            result, json.dumps(told, indent=2) + "\n" if result.suffix == ".json" else _in_words(updates, file, reason)
-        )
+        _kept(result, _told(updates, file, reason, code, as_json=result.suffix == ".json"))
     raise typer.Exit(code)
 
 
@@ -141,11 +140,13 @@ def consent(
 
 
 def _opened(config: Path) -> "Updates":
-    """Read the configuration. Raises ConfigError, ModelError."""
+    """Read the configuration; root goes on as the state folder's owner. Raises ConfigError, ModelError."""
+    from appliance.compose.folders import act_as_owner, state_dir  # noqa: PLC0415 - heavy imports only where needed
     from appliance.compose.updates import open_updates  # noqa: PLC0415 - heavy imports only where they are needed
 
     loaded = configuration.load(config)
     log.configure(loaded.log.level, loaded.log.format)
+    act_as_owner(state_dir(loaded))
     return open_updates(loaded, config)
 
 
@@ -178,17 +179,24 @@ def _run(updates: "Updates", archive: "Repository | None") -> tuple[int, str]:
     """Do one run, unless another is under way; returns the exit code, and what is wrong in words."""
     stop = Event()
     with ExitStack() as stack:
-        if not stack.enter_context(updates.alone()):
+        if not stack.enter_context(updates.alone(0.0 if archive is None else IMPORT_WAIT_S)):
             return LATER, "another run is under way; nothing to do here"
+        before = {name: updates.slots.load(name).attempt for name in updates.models}
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         result = updates.updater(_watch(), stop, archive).run()
     if result.faults:
         return UNKEPT, "; ".join(result.faults)
-    if result.refused:
-        return REFUSED, result.refused
+    failed = [state for state in map(updates.slots.load, updates.models) if _failed_now(state, before[state.model])]
+    if result.refused or failed:
+        return REFUSED, result.refused or "; ".join(f"{state.model}: {state.reason}" for state in failed)
     away = result.unreachable and (archive is not None or updates.config.update.url is not None)
     return (LATER, "the repository is away; the next run goes on") if away else (0, "")
+
+
+def _failed_now(state: ModelState, attempt_before: int) -> bool:
+    """Say whether an attempt that began in this run has failed."""
+    return state.attempt > attempt_before and state.candidate is None and state.outcome == "failed"
 
 
 def _say(reason: str) -> None:
@@ -210,6 +218,20 @@ def _watch() -> Callable[[ModelState, int], None]:
             _out.print(f"{state.model}{version}: {state.stage.value}{far}", highlight=False)
 
     return watch
+
+
+def _told(updates: "Updates", file: Path, reason: str, code: int, *, as_json: bool) -> str:
+    """Return what became of an archive; where the store cannot be read, that."""
+    node = updates.teller.node
+    try:
+        if not as_json:
+            return _in_words(updates, file, reason)
+        facts = _facts(updates)
+    except (StoreError, MetadataError) as error:
+        reason, facts = "; ".join(filter(None, (reason, str(error)))), {}
+        if not as_json:
+            return f"Edge appliance {node} was given {file.name}.\r\nNot taken: {reason}\r\n"
+    return json.dumps({"file": file.name, "node": node, "error": reason, "exit_code": code} | facts, indent=2) + "\n"
 
 
 def _in_words(updates: "Updates", file: Path, reason: str) -> str:
@@ -237,7 +259,7 @@ def _row(updates: "Updates", state: ModelState) -> tuple[str, ...]:
         state.stage.value if percent is None else f"{state.stage.value} {percent} %",
         state.latest_version or "-",
         plan.HELD_WORDS.get(state.held, state.held) or "-",
-        f"{state.outcome}: {state.reason}" if state.outcome else "-",
+        f"{state.outcome}: {state.reason}" if state.outcome and state.candidate is None else "-",
     )
 
 

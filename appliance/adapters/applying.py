@@ -27,6 +27,10 @@ WORDS_MAX = 300
 """Characters of the child's last line that are told."""
 
 
+FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL})
+"""Signals that say nothing of a bundle: systemd's stop, a terminal's, the kernel's when no memory is left."""
+
+
 class Applier:
     """Runs one child at a time."""
 
@@ -55,6 +59,9 @@ class Applier:
             raise StoreError(msg) from error
         if code == UNKEPT:
             raise StoreError(said)
+        if -code in FROM_OUTSIDE:
+            msg = f"applying {bundle.path} was ended from outside ({_end(code)}): a stop, or no memory on this device"
+            raise StoreError(msg)
         if code:
             how = "" if code == DAMAGED else f"applying it ended by {_end(code)}: "
             msg = f"{bundle.path}: {how}{said}"

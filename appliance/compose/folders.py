@@ -32,6 +32,20 @@ def model_id_of(folder: Path) -> str:
         raise ModelError(msg) from error
 
 
+def act_as_owner(folder: Path) -> None:
+    """Let root go on as the owner of ``folder``: what root writes there the appliance could not read again.
+
+    Does nothing for anybody else, or where there is no such folder yet.
+    """
+    if os.geteuid() != 0 or not folder.exists():
+        return
+    owner = folder.stat()
+    if owner.st_uid != 0:
+        os.setgroups([owner.st_gid])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
 def memory_folder() -> str | None:
     """A folder that is in memory: systemd's RuntimeDirectory=, or any Linux's shared memory."""
     given = os.environ.get(RUNTIME_DIRECTORY, "").partition(":")[0]

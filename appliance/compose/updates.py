@@ -130,12 +130,18 @@ class Updates:
         check_fit(self.config, models, str(self.file))
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Hold the right to be the one updater of this device; say whether nobody else has it. Raises StoreError."""
+    def alone(self, wait_s: float = 0.0) -> Iterator[bool]:
+        """Hold the right to be the one updater of this device; say whether it was had within ``wait_s``.
+
+        Raises StoreError.
+        """
+        until_s = self.clock.monotonic_s() + wait_s
         with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                free = stack.enter_context(claimed(self.folder))
+                while not (free := stack.enter_context(claimed(self.folder))) and self.clock.monotonic_s() < until_s:
+                    stack.close()
+                    self.clock.wait(Event(), ALONE_LOOK_S)
             except OSError as error:
                 msg = f"{self.folder}: {error.strerror}"
                 raise StoreError(msg) from error
@@ -150,6 +156,8 @@ class Updates:
         return int(now.timestamp()) if now and self.clock.state() is ClockState.SYNCED else None
 
 
+ALONE_LOOK_S = 1.0
+"""How often it is seen whether another run has ended."""
 _RELEASED_S = int(RELEASED_UTC.timestamp())
 
 

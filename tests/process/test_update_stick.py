@@ -70,6 +70,23 @@ def test_it_is_mounted_so_that_nothing_on_it_can_run_or_change(stick: Stick) -> 
     assert stick.digest() == before, "without a result not a byte of the stick changes"
 
 
+def test_the_appliances_user_reads_it_though_the_unit_masks_everything(stick: Stick) -> None:
+    for folder in (stick.folder, stick.folder.parent):  # as after a boot: no folder is there yet
+        if folder.exists():
+            folder.rmdir()
+    run("sh", "-c", f"umask 077; {SCRIPT} mount {stick.device}")
+    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    assert run(*nobody, "cat", str(stick.folder / "models.update")) == "an archive"
+
+
+def test_a_damaged_stick_does_not_take_the_kernel_down(stick: Stick) -> None:
+    run("tune2fs", "-e", "panic", str(stick.image))
+    run(str(SCRIPT), "mount", stick.device)
+    assert "errors=continue" in run("findmnt", "-n", "-o", "OPTIONS", str(stick.folder)) or "errors=" not in run(
+        "findmnt", "-n", "-o", "FS-OPTIONS", str(stick.folder)
+    )
+
+
 def test_what_became_of_it_is_written_back(stick: Stick) -> None:
     run(str(SCRIPT), "mount", stick.device)
     stick.result.parent.mkdir(parents=True)
