@@ -19,6 +19,7 @@
     ├── MemoryStoreError           what extractors remember cannot be read or written: go on, say so
     ├── UpdateError                an update cannot go on; its leaves say how
     │   ├── MetadataError          signed metadata is not trusted: keep what is, raise a flag, ask again later
+    │   │   └── OlderError         it is older than what is trusted: of a stick no fault, from a server an attack
     │   ├── RepositoryError        the repository cannot be reached, or broke off: back off, go on where it stopped
     │   ├── RefusedError           the repository says no, finally (4xx): drop the candidate
     │   ├── BudgetError            the day's bytes are used up: keep what is there, go on later
@@ -112,6 +113,10 @@ class UpdateError(ApplianceError):
 
 class MetadataError(UpdateError):
     """Signed metadata is not trusted: a signature, a version, a digest or an expiry; the message says which."""
+
+
+class OlderError(MetadataError):
+    """Signed metadata is older than what is trusted already."""
 
 
 class RepositoryError(UpdateError):

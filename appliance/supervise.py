@@ -101,9 +101,9 @@ class Supervisor:
             self._tick()
             crew.clock.wait(stop, TICK_S)
         crew.service.stopping()
+        if crew.trials is not None:  # first: its thread gives back the try of what a mere stop ends
+            crew.trials.close(told_to=not self._crashed.is_set())  # what it waits for ends now
         working.set()
-        if crew.trials is not None:
-            crew.trials.close()  # what it waits for ends now
         self._join(workers)
         self._report(crew.clock.monotonic_s(), self._assess())
         publishing.set()

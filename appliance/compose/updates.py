@@ -27,7 +27,7 @@ from appliance.ports import Clock, Partial, Repository, SlotStore
 from appliance.trust.manifest import Bundle
 from appliance.trust.metadata import Trusted
 from appliance.trust.signed import BYTES_MAX
-from appliance.updater.allowance import Allowance
+from appliance.updater.allowance import Allowance, Charged
 from appliance.updater.edges import Edges, Factory, Watch
 from appliance.updater.finish import Running, Teller
 from appliance.updater.refresh import Refreshed, known, refresh
@@ -71,7 +71,7 @@ class Updates:
     def updater(self, watch: Watch, stop: Event, archive: Repository | None = None) -> Updater:
         """Make the updater of one run: from ``archive``, else from the configuration's server."""
         update = self.config.update
-        repository = archive or _server(update, self.clock)
+        repository = archive or Charged(_server(update, self.clock), self.allowance)
         edges = Edges(
             slots=self.slots,
             clock=self.clock,
@@ -118,16 +118,19 @@ class Updates:
         return known(self.slots, self.root, clock_s=self._clock_s(), released_s=_RELEASED_S)
 
     def suits(self, model: str, folder: Path) -> None:
-        """See whether a stored model can take its name's place here. Raises ModelError, ConfigError."""
+        """See whether a stored model can take its name's place here. Raises ModelError, ConfigError.
+
+        Nothing but the candidate, and what it does not fit, counts: no other model's damage, nor the factory's.
+        """
         candidate = read_model(folder)
-        models: dict[str, Model] = {}
-        for key, section in self.config.models.items():
-            there = read_model(section.folder)
-            models[key] = candidate if there.name == model else there
-            why = suits(there, candidate) if there.name == model else ""
+        sections = {key: each for key, each in self.config.models.items() if _name_of(each.folder) == model}
+        for section in sections.values():
+            why = suits(_there(section.folder) or candidate, candidate)
             if why:
                 raise ModelError(why)
-        check_fit(self.config, models, str(self.file))
+        channels = {name: each for name, each in self.config.channels.items() if each.model in sections}
+        config = self.config.model_copy(update={"models": sections, "channels": channels})
+        check_fit(config, dict.fromkeys(sections, candidate), str(self.file))
 
     @contextmanager
     def alone(self, wait_s: float = 0.0) -> Iterator[bool]:
@@ -179,9 +182,21 @@ def factories(config: Config) -> dict[str, Factory]:
     """Return the models that came with the device, by name; of one name, the first. Raises ModelError."""
     found: dict[str, Factory] = {}
     for section in config.models.values():
-        name = section.folder.resolve().parent.name
+        name = _name_of(section.folder)
         found.setdefault(name, Factory(model_id_of(section.folder), section.folder))
     return found
+
+
+def _name_of(folder: Path) -> str:
+    return folder.resolve().parent.name
+
+
+def _there(folder: Path) -> Model | None:
+    """Read a factory's model; None where it is damaged."""
+    try:
+        return read_model(folder)
+    except ModelError:
+        return None
 
 
 def _root(config: Config, file: Path) -> bytes:

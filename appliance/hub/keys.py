@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner
 
 from appliance.errors import HubError
+from appliance.hub.disk import sync
 
 PASSPHRASE = "EDGE_HUB_PASSPHRASE"  # noqa: S105 - the name of a variable, no secret
 """Environment variable that may hold the passphrase of key files."""
@@ -40,6 +41,7 @@ def generate(file: Path, passphrase: bytes | None = None) -> CryptoSigner:
             stream.write(content)
             stream.flush()
             os.fsync(descriptor)
+        sync(file.parent)
     except OSError as error:
         msg = f"{file}: the key cannot be written: {error.strerror}"
         if file.exists() or file.is_symlink():

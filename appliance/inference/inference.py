@@ -47,10 +47,8 @@ class Inference:
             meter: gets the measurements.
             deadline_s: for one backend to answer; None: from what each was measured to need.
             probe_interval_s: how long a dropped backend is left alone, unless it knows better (``ports.Recovering``).
-            return_passes: how often in a row a backend must give the golden outputs before it comes into service
-                beside one that serves.
-            deadline_max_s: bounds a deadline that follows what was measured: with the twin's answer, the frame must not
-                grow too old.
+            return_passes: golden outputs in a row before a backend comes into service beside one that serves.
+            deadline_max_s: bounds a measured deadline: with the twin's answer, the frame must not grow too old.
         """
         assert backends, "a model needs a backend"
         self.model = model
@@ -83,8 +81,12 @@ class Inference:
     @property
     def why_degraded(self) -> str:
         """Why the first of the order does not answer; empty while it does."""
-        first = self._seats[0]
-        return "" if first.serving else first.reason
+        return "" if self._seats[0].serving else self._seats[0].reason
+
+    @property
+    def unsuited(self) -> bool:
+        """Whether the first of the order has refused the model: its file, or its numbers there."""
+        return self._seats[0].contradicted or self._seats[0].refuted
 
     def open(self) -> None:
         """Open and prove the twin, or failing that the next before it. ``probe`` then opens the others.
@@ -136,8 +138,7 @@ class Inference:
 
         While none serves, all are due.
 
-        May take as long as opening hardware takes: for a supervising thread, not for the loop. A second call while
-        one is under way returns at once.
+        May take as long as opening hardware takes: not for the loop. A second call meanwhile returns at once.
         """
         if not self._probing.acquire(blocking=False):
             return
@@ -179,8 +180,7 @@ class Inference:
             if outputs is not None:
                 return InferenceResult(outputs, seat.backend.name, degraded=seat is not self._seats[0])
         self._tally.unanswered(NOBODY, outcome="lost")
-        told = "; ".join(seat.reason for seat in self._seats)
-        msg = f"{self.model.name}: no backend answers ({told})"
+        msg = f"{self.model.name}: no backend answers ({'; '.join(seat.reason for seat in self._seats)})"
         raise NoBackendError(msg)
 
     def _ask(self, seat: Seat, tensor: Array) -> Outputs | None:

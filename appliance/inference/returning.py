@@ -32,11 +32,12 @@ def bring_back(
     except ModelError as error:
         made, seat.contradicted = Refusal(str(error), "open"), not seat.recovers
     if not isinstance(made, Refusal):
-        seat.deadline = deadline
+        seat.deadline, seat.refuted = deadline, False
         seat.proven()
     elif made.kind == "answer":
         seat.failed(made.reason)
     elif made.kind == "golden":
+        seat.refuted = True
         seat.refused(made.reason)
     return made
 

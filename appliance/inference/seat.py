@@ -17,6 +17,8 @@ class Seat:
     """Open, proven, and not dropped."""
     contradicted: bool = False
     """The model's file does not suit this backend and never will: not probed."""
+    refuted: bool = False
+    """It ran the model the last time it could be asked, and gave other numbers than the twin."""
     to_close: bool = False
     """Dropped, and its hardware not let go yet."""
     probing: bool = False

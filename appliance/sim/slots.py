@@ -12,7 +12,7 @@ from threading import Lock, get_ident
 from appliance.errors import StoreError
 from appliance.trust.manifest import DESCRIPTION, Bundle
 from appliance.trust.state import ModelState, Stage
-from appliance.trust.stored import Mark, hold, rebuilt, settled
+from appliance.trust.stored import Mark, committed, hold, rebuilt, settled
 
 LOCK_WAIT_S = 10.0
 FREE_BYTES = 1 << 30
@@ -94,7 +94,7 @@ class VolatileSlots:
         self._store.mkdir(parents=True, exist_ok=True)
         self._inbox.mkdir(exist_ok=True)
         self._records: dict[str, ModelState] = {}
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, Mark] = {}
         self._bad: dict[str, str] = {}
         self._files: dict[str, bytes] = {}
         self._locks: dict[str, Lock] = {}
@@ -125,9 +125,9 @@ class VolatileSlots:
         self.read(model)
         state = self._records.get(model)
         if state is None:
-            marks = [Mark(*mark) for mark in self._marks.items() if mark[0] not in self._bad]
+            marks = [mark for mark in self._marks.values() if mark.model_id not in self._bad]
             return rebuilt(model, [mark for mark in marks if self._is(mark.model_id, model)], self._sound)
-        return settled(state, self._sound, lambda model_id: self._marks.get(model_id, 0))
+        return settled(state, self._sound, lambda model_id: self._marks.get(model_id, Mark(model_id, 0)).sequence)
 
     @contextmanager
     def locked(self, model: str) -> Iterator[None]:
@@ -184,7 +184,7 @@ class VolatileSlots:
         if self.folder(model_id) is None:
             msg = f"{model_id}: is not stored"
             raise StoreError(msg)
-        self._marks[model_id] = sequence
+        self._marks[model_id] = committed(model_id, sequence, self._marks.values())
 
     def condemn(self, model_id: str, reason: str) -> None:
         """Remember that a model failed here."""

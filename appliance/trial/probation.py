@@ -6,7 +6,7 @@ from appliance.errors import CandidateError, FrameError, ModelError, NoBackendEr
 from appliance.inference import Inference, Judge
 from appliance.loop import Channel, Seen
 from appliance.trial.onlooker import Onlooker
-from appliance.trial.selftest import LOOK_S, Work, read_candidate
+from appliance.trial.selftest import LOOK_S, Waits, Work, read_candidate
 from appliance.trial.site import Post, Site
 from appliance.trust.manifest import Terms
 
@@ -69,9 +69,15 @@ class Switch:
 def probation(site: Site, model_id: str, terms: Terms, switch: Switch, onlooker: Onlooker) -> Work:
     """Let a candidate decide; the switch is undone at the end, unless it was kept.
 
+    It begins with the first frame that the running model judges: before that there is nothing to decide.
+
     Raises CandidateError; NoBackendError where it cannot be opened now.
     """
     try:
+        onlooker.offer(1)
+        while onlooker.take(LOOK_S) is None:
+            yield Waits("waits for a frame to decide")
+        onlooker.offer(0)
         yield "it is opened"
         yield from switch.open(model_id)
         own = unanswered_share(onlooker.came(site.running))
@@ -84,11 +90,14 @@ def probation(site: Site, model_id: str, terms: Terms, switch: Switch, onlooker:
 
 
 def _await_backends(site: Site, post: Post, inference: Inference) -> Work:
-    """Wait until a candidate is proven on the first backend of its order, as far as the running model serves there."""
+    """Wait until a candidate is proven on the first backend of its order, as far as the running model serves there.
+
+    Raises CandidateError where that has refused it; NoBackendError where it did not come to that in time.
+    """
     until_s = site.clock.monotonic_s() + READY_S_MAX
     while inference.degraded and not post.inference.degraded:
         if site.clock.monotonic_s() >= until_s:
-            raise CandidateError(inference.why_degraded)
+            raise (CandidateError if inference.unsuited else NoBackendError)(inference.why_degraded)
         yield f"waits: {inference.why_degraded}"
 
 

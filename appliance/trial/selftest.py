@@ -1,8 +1,8 @@
 """SELFTEST: a candidate in a process of its own. Golden vectors, cost, live frames beside the model that runs.
 
 Frames are not kept, so it is the *next* ones that are judged by both. Where none come it waits, for as long as this
-process lives: a camera that is off says nothing about a model. An Edge TPU is no part of it: what runs there is held
-against the twin at the beginning of TRIAL, before the candidate decides anything.
+process lives, and says so (``Waits``): a camera that is off says nothing about a model. An Edge TPU is no part of it:
+what runs there is held against the twin at the beginning of TRIAL, before the candidate decides anything.
 """
 
 from collections.abc import Generator, Sequence
@@ -28,8 +28,20 @@ MEASURE_S_MAX = 5.0
 LOOK_S = 0.25
 """Longest wait for a frame in one piece of work: others want the thread, too."""
 
+QUIET_S = 60.0
+"""Without a frame for so long, shadowing waits as it did for its first: no more than two records are written for it."""
+
 Work = Generator[str | Verdict, None, None]
-"""Work in bounded pieces: yields words for people, and at last the verdict. Raises CandidateError for a bad one."""
+"""Work in bounded pieces: yields words for people, and at last the verdict. Raises CandidateError for a bad one.
+
+Words that are no ``Waits`` come before whatever runs the candidate: a try is counted down on disk there.
+"""
+
+
+class Waits(str):
+    """Words of work that waits for the world; nothing of the candidate runs before other words were said."""
+
+    __slots__ = ()
 
 
 def selftest(site: Site, model_id: str, terms: Terms, sandbox: Sandbox, onlooker: Onlooker) -> Work:
@@ -93,9 +105,16 @@ def _shadow(site: Site, model: Model, terms: Terms, sandbox: Sandbox, onlooker: 
     again = {name: site.workshop.again(name, model) for name in site.channels}
     onlooker.offer(1)
     judged = disagreed = 0
+    quiet_s = float("-inf")
     while judged < terms.shadow_frames:
+        told = f"has judged {judged} of {terms.shadow_frames} live frames beside the running model"
         seen = onlooker.take(LOOK_S)
+        if seen is None and site.clock.monotonic_s() >= quiet_s:
+            yield Waits(f"{told}; waits for one")
+            continue
+        yield told
         if seen is not None:
+            quiet_s = site.clock.monotonic_s() + QUIET_S
             predictions, parts = _judged(seen, model, again[seen.decision.channel], sandbox)
             by = site.yardstick(seen.decision.channel)
             agreed = agree(seen.decision.predictions, predictions, by, parts=parts)
@@ -105,7 +124,6 @@ def _shadow(site: Site, model: Model, terms: Terms, sandbox: Sandbox, onlooker: 
         if disagreed > (1.0 - terms.agreement_min) * terms.shadow_frames:
             msg = f"it does not agree with the running model on {disagreed} of {judged} live frames"
             raise CandidateError(msg)
-        yield f"has judged {judged} of {terms.shadow_frames} live frames beside the running model"
 
 
 def _judged(seen: Seen, model: Model, again: Again, sandbox: Sandbox) -> tuple[Sequence[Prediction], int]:

@@ -51,6 +51,8 @@ class Trials:
                 self._told_s = self._clock.monotonic_s()
                 self._tell()
             self._clock.wait(stop, PAUSE_S if any(busy) else TICK_S)
+        for each in self._models:
+            each.end()
 
     def consent(self, name: str) -> str:
         """Say yes to the newest update of a model; returns why that was not done, empty where it was."""
@@ -63,10 +65,14 @@ class Trials:
             return str(error)
         return ""
 
-    def close(self) -> None:
-        """Let go of what a trial has started, at once. Idempotent."""
+    def close(self, *, told_to: bool = False) -> None:
+        """Let go of what a trial has started, at once. Idempotent.
+
+        Args:
+            told_to: the process was told to end: that is not held against a candidate, as a crash is.
+        """
         for each in self._models:
-            each.cancel()
+            each.cancel(told_to=told_to)
 
     def _step(self, model: Attempts) -> bool:
         """Do a piece of work for a model; whether there is more."""

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
 
-from appliance.errors import MetadataError
+from appliance.errors import MetadataError, OlderError
 from appliance.trust.manifest import Target
 from appliance.trust.signed import BYTES_MAX, Held, as_named, opened, publics, signed_at_s
 
@@ -244,10 +244,10 @@ def _wanted(role: str, meta: MetaFile, held: Held[Snapshot] | Held[Targets] | No
 
 
 def _not_lower(what: str, new: int, old: int) -> None:
-    """Refuse to go back (clauses 5.4.3 and 5.5.5). Raises MetadataError."""
+    """Refuse to go back (clauses 5.4.3 and 5.5.5). Raises OlderError."""
     if new < old:
         msg = f"{what} is version {new}, older than version {old}, which is trusted already"
-        raise MetadataError(msg)
+        raise OlderError(msg)
 
 
 def _newer(old: Held[Timestamp] | None, new: Held[Timestamp]) -> Held[Timestamp]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from appliance.trust.manifest import Bundle, Manifest
-from appliance.trust.state import Candidate, ModelState, Stage, shorten
+from appliance.trust.state import REMEMBERED_MAX, Candidate, Failure, ModelState, Stage, shorten
 
 WRITES_MAX = 30
 """Records written for one attempt before it is given up (Mender's store counter)."""
 FAILURES_MAX = 5
-"""Attempts at one update that may fail before its self-test; then the device waits for a newer one."""
+"""Attempts at one update that may fail before its self-test; then it waits for a newer one, a retry, or a stick."""
 BEGINNINGS_MAX = 3
 """Beginnings of APPLY that may come to no end (a device that reboots each time) before the attempt is given up."""
 SKIP_RUNS_MAX = 32
@@ -65,6 +65,8 @@ class Effect(StrEnum):
     """Forget it; its files go."""
     COUNT = "count"
     """Count the failure and back off; what was received of it is kept for the next attempt, if it is sound."""
+    DELAY = "delay"
+    """Back off alone: the trouble is the device's, and is not held against the update."""
     COMMIT = "commit"
     """It serves from now on."""
     CONDEMN = "condemn"
@@ -89,36 +91,39 @@ LOOP_STAGES = (Stage.SELFTEST, Stage.TRIAL)
 TABLE: Mapping[tuple[Stage, Event], Step] = {
     (Stage.IDLE, Event.START): Step(Stage.METADATA, Effect.KEEP, "ask what is signed"),
     (Stage.METADATA, Event.DONE): Step(Stage.PLAN, Effect.KEEP, "what is signed is known"),
+    (Stage.METADATA, Event.NOTHING): Step(Stage.IDLE, Effect.KEEP, "a stick that is older than what is trusted"),
     (Stage.METADATA, Event.UNREACHABLE): Step(Stage.IDLE, Effect.KEEP, "no network; another time"),
     (Stage.METADATA, Event.REFUSED): Step(Stage.REPORT, Effect.DROP, "not trusted; what was trusted stays", "failed"),
     (Stage.METADATA, Event.FAILED): Step(Stage.IDLE, Effect.KEEP, "it cannot be kept; another time"),
     (Stage.PLAN, Event.DONE): Step(Stage.FETCH, Effect.KEEP, "an update and its bundle are chosen"),
     (Stage.PLAN, Event.NOTHING): Step(Stage.IDLE, Effect.DROP, "nothing newer"),
     (Stage.PLAN, Event.HELD): Step(Stage.IDLE, Effect.DROP, "it has to wait"),
-    (Stage.PLAN, Event.FAILED): Step(Stage.REPORT, Effect.COUNT, "it cannot be begun", "failed"),
+    (Stage.PLAN, Event.FAILED): Step(Stage.REPORT, Effect.DELAY, "it cannot be begun", "failed"),
     (Stage.FETCH, Event.DONE): Step(Stage.VERIFY, Effect.KEEP, "every byte is here"),
     (Stage.FETCH, Event.UNREACHABLE): Step(Stage.FETCH, Effect.KEEP, "broken off; goes on where it stopped"),
     (Stage.FETCH, Event.HELD): Step(Stage.FETCH, Effect.KEEP, "the day's bytes are used up; goes on later"),
     (Stage.FETCH, Event.STOPPED): Step(Stage.IDLE, Effect.DROP, "stopped by its publisher, or there is a newer one"),
     (Stage.FETCH, Event.REFUSED): Step(Stage.REPORT, Effect.COUNT, "the server has it no more", "failed"),
     (Stage.FETCH, Event.DAMAGED): Step(Stage.REPORT, Effect.COUNT, "there is more of it than is signed", "failed"),
-    (Stage.FETCH, Event.FAILED): Step(Stage.REPORT, Effect.COUNT, "it cannot be kept", "failed"),
+    (Stage.FETCH, Event.FAILED): Step(Stage.REPORT, Effect.DELAY, "it cannot be kept", "failed"),
     (Stage.VERIFY, Event.DONE): Step(Stage.APPLY, Effect.KEEP, "what was received is what was signed"),
     (Stage.VERIFY, Event.STOPPED): Step(Stage.IDLE, Effect.DROP, "stopped by its publisher"),
     (Stage.VERIFY, Event.DAMAGED): Step(Stage.REPORT, Effect.COUNT, "damaged on its way; fetched anew", "failed"),
-    (Stage.VERIFY, Event.FAILED): Step(Stage.REPORT, Effect.COUNT, "it cannot be read back", "failed"),
+    (Stage.VERIFY, Event.FAILED): Step(Stage.REPORT, Effect.DELAY, "it cannot be read back", "failed"),
     (Stage.APPLY, Event.DONE): Step(Stage.SELFTEST, Effect.KEEP, "the folder is stored, and read back from the medium"),
     (Stage.APPLY, Event.STOPPED): Step(Stage.IDLE, Effect.DROP, "stopped by its publisher"),
     (Stage.APPLY, Event.DAMAGED): Step(
         Stage.REPORT, Effect.COUNT, "what came out is not what was signed, or took more memory or time", "failed"
     ),
-    (Stage.APPLY, Event.FAILED): Step(Stage.REPORT, Effect.COUNT, "it cannot be kept", "failed"),
+    (Stage.APPLY, Event.FAILED): Step(Stage.REPORT, Effect.DELAY, "it cannot be kept", "failed"),
     (Stage.APPLY, Event.EXHAUSTED): Step(Stage.REPORT, Effect.COUNT, "begun again and again, never ended", "failed"),
     (Stage.APPLY, Event.REFUSED): Step(Stage.ROLLBACK, Effect.CONDEMN, "it does not suit this device", "rolled_back"),
     (Stage.SELFTEST, Event.DONE): Step(Stage.TRIAL, Effect.KEEP, "golden vectors, cost and live frames are right"),
+    (Stage.SELFTEST, Event.STOPPED): Step(Stage.IDLE, Effect.DROP, "stopped by its publisher, or there is a newer one"),
     (Stage.SELFTEST, Event.BAD): Step(Stage.ROLLBACK, Effect.CONDEMN, "it failed its self-test", "rolled_back"),
     (Stage.SELFTEST, Event.EXHAUSTED): Step(Stage.ROLLBACK, Effect.CONDEMN, "it never finished it", "rolled_back"),
     (Stage.TRIAL, Event.DONE): Step(Stage.COMMITTED, Effect.COMMIT, "it decided as it must", "committed"),
+    (Stage.TRIAL, Event.STOPPED): Step(Stage.IDLE, Effect.DROP, "stopped by its publisher, or there is a newer one"),
     (Stage.TRIAL, Event.BAD): Step(Stage.ROLLBACK, Effect.CONDEMN, "it did not decide as it must", "rolled_back"),
     (Stage.TRIAL, Event.EXHAUSTED): Step(Stage.ROLLBACK, Effect.CONDEMN, "no try is left", "rolled_back"),
     (Stage.COMMITTED, Event.DONE): Step(Stage.REPORT, Effect.KEEP, "what is not needed any more is removed"),
@@ -163,9 +168,15 @@ def choose(state: ModelState, manifest: Manifest, bundle: Bundle) -> ModelState:
     return seen(state, manifest).model_copy(update=update)
 
 
-def failures_of(state: ModelState, model_id: str) -> int:
-    """Return how many attempts at an update have failed; what failed at another one is not held against it."""
-    return state.failures if state.failed_id == model_id else 0
+def failure_of(state: ModelState, model_id: str) -> Failure:
+    """Return what is known of failed attempts at an update; what failed at another one is not held against it."""
+    return next((each for each in state.failed if each.model_id == model_id), Failure(model_id=model_id))
+
+
+def forgiven(state: ModelState, model_id: str) -> ModelState:
+    """Return the record with one more try for an update that failed: its publisher asks for it, and only once."""
+    failed = tuple(each.model_copy(update={"times": 0}) if each.model_id == model_id else each for each in state.failed)
+    return state.model_copy(update={"failed": failed, "retried": (*state.retried, model_id)[-REMEMBERED_MAX:]})
 
 
 def started(state: ModelState) -> ModelState:
@@ -173,6 +184,14 @@ def started(state: ModelState) -> ModelState:
     assert state.stage in LOOP_STAGES, f"a try in {state.stage}"
     assert state.tries_left > 0, "no try is left"
     return state.model_copy(update={"tries_left": state.tries_left - 1})
+
+
+def given_back(state: ModelState) -> ModelState:
+    """Return the record with the try that was counted last: nothing that a candidate did can have ended it."""
+    assert state.stage in LOOP_STAGES, f"a try in {state.stage}"
+    assert state.candidate is not None, f"{state.stage} without a candidate"
+    signed = state.candidate.manifest.custom.terms.tries
+    return state.model_copy(update={"tries_left": min(state.tries_left + 1, signed)})
 
 
 def begun(state: ModelState) -> ModelState:
@@ -194,31 +213,32 @@ def _affected(state: ModelState, step: Step, reason: str) -> ModelState:
     return state.model_copy(update=update)
 
 
-def _counted(state: ModelState) -> dict[str, object]:
+def _counted(state: ModelState, times: int = 1) -> dict[str, object]:
     """Return what counting a failure changes; a bundle that does not apply once is not asked for again."""
+    failures, failed = state.failures + 1, state.failed
     model_id = state.candidate.manifest.model_id if state.candidate else state.latest_id
-    again = model_id is not None and model_id == state.failed_id
-    failures = state.failures + 1 if again else 1
-    return {
-        "failed_id": model_id,
-        "failures": failures,
-        "skip_runs": min(2**failures - 1, SKIP_RUNS_MAX),
-        "prefer_whole": (again and state.prefer_whole) or state.stage is Stage.APPLY,
-    }
+    if model_id is not None:
+        before = failure_of(state, model_id)
+        whole = before.prefer_whole or (bool(times) and state.stage is Stage.APPLY)
+        now = Failure(model_id=model_id, times=before.times + times, prefer_whole=whole)
+        failed = (*(each for each in failed if each.model_id != model_id), now)[-REMEMBERED_MAX:]
+    skip_runs = min((1 << min(failures, SKIP_RUNS_MAX.bit_length())) - 1, SKIP_RUNS_MAX)
+    return {"failed": failed, "failures": failures, "skip_runs": skip_runs}
 
 
 def _committed(state: ModelState) -> dict[str, object]:
     assert state.candidate is not None, "nothing to commit"
     manifest = state.candidate.manifest
     committed = {"committed": manifest.model_id, "sequence": manifest.sequence, "previous": state.committed}
-    return {**committed, "failures": 0, "failed_id": None, "prefer_whole": False}
+    return {**committed, "failures": 0, "failed": ()}
 
 
 _EFFECTS: Mapping[Effect, Callable[[ModelState], dict[str, object]]] = {
     Effect.DROP: lambda _: {"candidate": None},
     Effect.COUNT: _counted,
+    Effect.DELAY: lambda state: _counted(state, times=0),
     Effect.COMMIT: _committed,
-    Effect.CONDEMN: lambda _: {},
+    Effect.CONDEMN: lambda _: {"failures": 0},
 }
 """What each effect changes in a record. The list of the condemned is not in it: whoever ends an attempt writes it."""
 

@@ -15,6 +15,8 @@ FORMAT = 1
 RECORD_BYTES_MAX = 256 * 1024
 """A record larger than this is not one."""
 REASON_CHARACTERS_MAX = 500
+REMEMBERED_MAX = 16
+"""Updates that a record remembers a failure of, or a retry; the oldest is forgotten first."""
 
 
 class Stage(StrEnum):
@@ -44,6 +46,16 @@ class Candidate(_Record):
     bundle: Bundle
 
 
+class Failure(_Record):
+    """An update that failed here before its self-test."""
+
+    model_id: Sha256
+    times: int = Field(default=0, ge=0)
+    """That are held against it: not those when the device could not keep what it must."""
+    prefer_whole: bool = False
+    """Whether a delta to it did not apply here: next time the whole is fetched, where that is allowed."""
+
+
 class ModelState(_Record):
     """Everything that must be known of a model's updates after a power cut."""
 
@@ -59,14 +71,14 @@ class ModelState(_Record):
     """Id of the model that was committed before."""
     candidate: Candidate | None = None
     tries_left: int = Field(default=0, ge=0)
-    """Starts of the self-test and the trial that are left; counted down on disk before each."""
+    """Starts of the self-test and the trial that are left: counted down on disk before each, and given back where the
+    candidate cannot have ended it."""
     failures: int = Field(default=0, ge=0)
-    """Attempts at the update ``failed_id`` that failed before its self-test."""
-    failed_id: Sha256 | None = None
-    prefer_whole: bool = False
-    """Whether a delta to it did not apply here: next time the whole is fetched, where that is allowed."""
-    retried: Sha256 | None = None
-    """Id of the model that failed here and was tried once more, because its publisher asked for it."""
+    """Attempts in a row that failed before a self-test, at whichever updates."""
+    failed: Annotated[tuple[Failure, ...], Field(max_length=REMEMBERED_MAX)] = ()
+    """At which updates, the newest failure last."""
+    retried: Annotated[tuple[Sha256, ...], Field(max_length=REMEMBERED_MAX)] = ()
+    """Ids of models that failed here and were tried once more, because their publisher asked for it; newest last."""
     writes: int = Field(default=0, ge=0)
     """Records written for the present attempt (Mender's counter): too many of them end it."""
     beginnings: int = Field(default=0, ge=0)
@@ -138,4 +150,4 @@ def shorten(reason: str) -> str:
     return reason if len(reason) <= REASON_CHARACTERS_MAX else f"{reason[: REASON_CHARACTERS_MAX - 1]}…"
 
 
-__all__ = ["Bad", "Candidate", "ModelState", "Stage", "decode", "encode", "shorten"]
+__all__ = ["Bad", "Candidate", "Failure", "ModelState", "Stage", "decode", "encode", "shorten"]

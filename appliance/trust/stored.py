@@ -27,6 +27,15 @@ class Mark:
 
     model_id: str
     sequence: int
+    number: int = 0
+    """Rises with each commit of the store; 0 where it was not written down yet."""
+
+
+def committed(model_id: str, sequence: int, marks: Iterable[Mark]) -> Mark:
+    """Return the mark of what is committed now; the same again where it was committed last of all the ``marks``."""
+    last = max(marks, key=lambda mark: mark.number, default=Mark("", 0))
+    same = last.number and (last.model_id, last.sequence) == (model_id, sequence)
+    return last if same else Mark(model_id, sequence, last.number + 1)
 
 
 def hold(model_id: str, raw: bytes, digests: Mapping[str, str]) -> Description:
@@ -89,8 +98,8 @@ def rebuilt(model: str, marks: Iterable[Mark], sound: Callable[[str], bool]) -> 
         marks: of the stored models of that name.
         sound: whether a stored model is whole; asked of as few as possible, as it may read all of it.
     """
-    by_sequence = sorted(marks, key=lambda mark: (-mark.sequence, mark.model_id))
-    newest = list(islice((mark for mark in by_sequence if sound(mark.model_id)), 2))
+    by_commit = sorted(marks, key=lambda mark: (-mark.number, -mark.sequence, mark.model_id))
+    newest = list(islice((mark for mark in by_commit if sound(mark.model_id)), 2))
     if not newest:
         return ModelState(model=model)
     previous = newest[1].model_id if len(newest) > 1 else None

@@ -2,11 +2,13 @@
 
 import json
 import math
+from collections.abc import Callable
 
 from appliance.core.budget import Bucket, full, refill, spend
 from appliance.errors import BudgetError, RepositoryError
 from appliance.ports.services import Clock
-from appliance.ports.updates import SlotStore
+from appliance.ports.updates import Partial, Repository, SlotStore
+from appliance.trust.manifest import Bundle
 
 FILE = "budget.json"
 PORTION_BYTES = 1024 * 1024
@@ -42,6 +44,12 @@ class Allowance:
             self._take(count_bytes - self._taken_bytes)
         self._taken_bytes -= count_bytes
 
+    def charge(self, count_bytes: int) -> None:
+        """Count bytes that had to be fetched whether there were any left or not. Raises StoreError."""
+        if count_bytes:
+            bucket = self._bucket()
+            self._write(Bucket(max(0.0, bucket.left_bytes - count_bytes), bucket.boot_id, bucket.mono_s))
+
     def give_back(self) -> None:
         """Return what was taken and not needed. Raises StoreError."""
         if self._taken_bytes:
@@ -73,6 +81,23 @@ class Allowance:
     def _write(self, bucket: Bucket) -> None:
         row = {"left_bytes": bucket.left_bytes, "boot_id": bucket.boot_id, "mono_s": bucket.mono_s}
         self._slots.write_file(FILE, json.dumps(row).encode())
+
+
+class Charged:
+    """A repository whose metadata costs the day's bytes, too, and comes though none are left: it may end an update."""
+
+    def __init__(self, repository: Repository, allowance: Allowance) -> None:
+        self._repository, self._allowance = repository, allowance
+
+    def metadata(self, name: str, size_bytes_max: int) -> bytes | None:
+        """As ``ports.Repository.metadata``; raises StoreError, too."""
+        content = self._repository.metadata(name, size_bytes_max)
+        self._allowance.charge(len(content or b""))
+        return content
+
+    def fetch(self, bundle: Bundle, into: Partial, received: Callable[[int], None]) -> None:
+        """As ``ports.Repository.fetch``; ``received`` counts."""
+        self._repository.fetch(bundle, into, received)
 
 
 class Count:

@@ -23,6 +23,8 @@ class Situation:
     """Whether each update needs that."""
     stale: str = ""
     """Why nothing new may be begun; empty where it may."""
+    by_hand: bool = False
+    """Whether somebody has brought a stick: how often it failed is not held against it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def choose(offers: Sequence[Manifest], state: ModelState, situation: Situation) 
             continue
         word = _held(manifest, state, situation)
         if not word:
-            return Choice(manifest, retries=manifest.model_id in situation.condemned)
+            return Choice(manifest, retries=_failed(manifest.model_id, state, situation))
         held = held if held.manifest else Choice(manifest, word)
     return held
 
@@ -72,7 +74,7 @@ def bundle_for(manifest: Manifest, state: ModelState, base_id: str | None, *, wh
     """
     delta = manifest.bundle_for(base_id) if base_id else None
     whole = manifest.bundle_for("") if whole_allowed and manifest.custom.whole_allowed else None
-    first_whole = state.prefer_whole and state.failed_id == manifest.model_id
+    first_whole = plan.failure_of(state, manifest.model_id).prefer_whole
     return (whole or delta) if first_whole else (delta or whole)
 
 
@@ -80,13 +82,18 @@ def _withdrawn(offers: Sequence[Manifest]) -> set[str]:
     return {model_id for offer in offers for model_id in offer.custom.allow_downgrade_from}
 
 
+def _failed(model_id: str, state: ModelState, situation: Situation) -> bool:
+    """Whether an update has failed here, or its attempts so often, that it takes its publisher to try it again."""
+    often = plan.failure_of(state, model_id).times >= plan.FAILURES_MAX
+    return model_id in situation.condemned or (often and not situation.by_hand)
+
+
 def _held(manifest: Manifest, state: ModelState, situation: Situation) -> str:
     """Return what an update waits for; the reasons that only its publisher can end come first."""
     custom, model_id = manifest.custom, manifest.model_id
-    again = custom.retry and state.retried != model_id
+    again = custom.retry and model_id not in state.retried
     reasons = {
-        "failed": (model_id in situation.condemned and not again)
-        or plan.failures_of(state, model_id) >= plan.FAILURES_MAX,
+        "failed": _failed(model_id, state, situation) and not again,
         "stopped": custom.rollout_percent == 0,
         "rollout": not chosen(situation.node, model_id, custom.rollout_percent),
         "consent": (custom.consent or situation.consent_always) and situation.consented != model_id,

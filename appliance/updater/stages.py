@@ -15,6 +15,7 @@ from appliance.errors import (
     ConfigError,
     MetadataError,
     ModelError,
+    OlderError,
     RefusedError,
     RepositoryError,
     StoreError,
@@ -62,13 +63,28 @@ class Stages:
             Stage.FETCH: self._fetch,
             Stage.VERIFY: self._verify,
             Stage.APPLY: self._apply,
+            **dict.fromkeys(plan.LOOP_STAGES, lambda state: Outcome(state, Event.STOPPED)),
         }
 
     def newer_than_failed(self, state: ModelState) -> bool:
-        """Whether there is an update to take that is not the one that has just failed. Raises StoreError."""
+        """Whether there is an update to take that is not one of those that have just failed. Raises StoreError."""
         offers = self._edges.signed.offers(state.model)
         manifest = self._choice(state, offers).manifest
-        return manifest is not None and manifest.model_id != state.failed_id
+        return manifest is not None and all(each.model_id != manifest.model_id for each in state.failed)
+
+    def drops(self, state: ModelState) -> bool:
+        """Whether what the appliance tries is to be dropped: stopped, or overtaken by what can be fetched now.
+
+        A smaller share does not take it back. Raises StoreError.
+        """
+        if self._is_stopped(state) or not self._edges.signed.fresh:
+            return self._edges.signed.fresh
+        manifest, choice = _candidate(state).manifest, self._choice(state, self._edges.signed.offers(state.model))
+        newer = choice.manifest if not choice.held else None
+        if newer is None or newer.sequence <= manifest.sequence:
+            return False
+        bundle, held = self._bundle(state, newer)
+        return bundle is not None and not held
 
     def _metadata(self, state: ModelState) -> Outcome:
         """Ask what is signed. What has expired is still learned; it only begins nothing new."""
@@ -76,13 +92,18 @@ class Stages:
             stale = self._edges.signed.ask().stale
         except RepositoryError as error:
             return Outcome(state, Event.UNREACHABLE, str(error))
+        except OlderError as error:
+            return Outcome(state, Event.NOTHING, str(error)) if self._by_hand else self._untrusted(state, error)
         except (MetadataError, RefusedError) as error:
-            self._flag(str(error))
-            return Outcome(state, Event.REFUSED, str(error))
+            return self._untrusted(state, error)
         except StoreError as error:
             return Outcome(state, Event.FAILED, str(error))
         self._flag(stale)
         return Outcome(state, Event.DONE)
+
+    def _untrusted(self, state: ModelState, error: MetadataError | RefusedError) -> Outcome:
+        self._flag(str(error))
+        return Outcome(state, Event.REFUSED, str(error))
 
     def _plan(self, state: ModelState) -> Outcome:
         """Choose an update and its bundle, and see that there is room for it."""
@@ -95,8 +116,7 @@ class Stages:
             if bundle is None or held:
                 return Outcome(plan.seen(state, choice.manifest, held), Event.HELD)
             if choice.retries:
-                self._slots.pardon(choice.manifest.model_id)
-                state = state.model_copy(update={"retried": choice.manifest.model_id})
+                state = plan.forgiven(state, choice.manifest.model_id)
         except StoreError as error:
             return Outcome(state, Event.FAILED, str(error))
         return Outcome(plan.choose(state, choice.manifest, bundle), Event.DONE)
@@ -110,6 +130,7 @@ class Stages:
             consented=consented.decode("ascii", errors="replace").strip(),
             consent_always=self._config.consent == "always",
             stale=self._edges.signed.stale,
+            by_hand=self._by_hand,
         )
         return choose(offers, state, situation)
 
@@ -131,6 +152,7 @@ class Stages:
         offers, fresh = self._edges.signed.offers(state.model), self._edges.signed.fresh
         received = Count(self._edges.allowance, self._edges.clock, self._until_s)
         try:
+            self._pardon(state, candidate.manifest.model_id)
             if fresh and self._overtaken(state, candidate, offers):
                 return Outcome(state, Event.STOPPED)
             partial = self._slots.partial(candidate.bundle)
@@ -144,6 +166,11 @@ class Stages:
         waits = event in {Event.UNREACHABLE, Event.HELD}
         counts = not waits or (event is Event.UNREACHABLE and fresh and not received.total_bytes)
         return Outcome(state.model_copy(update=update), event, reason, counts=counts)
+
+    def _pardon(self, state: ModelState, model_id: str) -> None:
+        """Let what failed here be tried once more; the record says so already, so that no cut makes it twice."""
+        if model_id in state.retried and model_id in self._slots.condemned():
+            self._slots.pardon(model_id)
 
     def _overtaken(self, state: ModelState, candidate: Candidate, offers: tuple[Manifest, ...]) -> bool:
         """Whether the candidate is not what would be chosen now; what has expired meanwhile goes on."""
@@ -170,7 +197,7 @@ class Stages:
             except BudgetError as error:
                 return Event.HELD, str(error)
             except RefusedError as error:
-                return (Event.REFUSED if edges.allowance else Event.UNREACHABLE), str(error)
+                return (Event.UNREACHABLE if self._by_hand else Event.REFUSED), str(error)
             except BundleError as error:
                 return Event.DAMAGED, str(error)
             else:
@@ -236,6 +263,11 @@ class Stages:
         """Whether its publisher has stopped an update that is here already, and this is known for certain."""
         signed = self._edges.signed
         return signed.fresh and stopped(signed.offers(state.model), _candidate(state).manifest)
+
+    @property
+    def _by_hand(self) -> bool:
+        """Whether it comes from a stick."""
+        return self._edges.allowance is None
 
     def _running_id(self, state: ModelState) -> str:
         return state.committed or self._edges.factories[state.model].model_id

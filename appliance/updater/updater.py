@@ -80,7 +80,7 @@ class Updater:
         while not self._edges.stop.is_set():
             state = self._slots.load(model)
             self._watch(state, 0)
-            if state.stage in plan.LOOP_STAGES:
+            if state.stage in plan.LOOP_STAGES and not stages.drops(state):
                 return  # the appliance tries it
             if state.stage in _ENDINGS:
                 finish(self._teller, model)

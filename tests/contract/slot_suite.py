@@ -145,6 +145,16 @@ class SlotContract:
         slots.condemn(TWO.model_id, "it failed later")
         assert again().load(MODEL).committed == ONE.model_id
 
+    def test_a_lost_record_is_rebuilt_from_what_served_last_though_its_version_is_lower(
+        self, slots: SlotStore, again: Callable[[], SlotStore]
+    ) -> None:
+        """A publisher may send a device back."""
+        for made, sequence in ((ONE, 1), (TWO, 2), (ONE, 1), (ONE, 1)):
+            slots.add(made.model_id, made.make)
+            slots.commit(made.model_id, sequence)
+        expected = ModelState(model=MODEL, committed=ONE.model_id, sequence=1, previous=TWO.model_id)
+        assert again().load(MODEL) == expected
+
     def test_only_a_stored_model_can_have_served(self, slots: SlotStore) -> None:
         with pytest.raises(StoreError, match="is not"):
             slots.commit(ONE.model_id, 1)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -109,9 +110,35 @@ def test_a_wrong_part_is_not_taken_and_does_not_stop_it_for_ever(half: Partial, 
     assert half.file.read_bytes() == CONTENT
 
 
-def test_a_part_of_a_file_of_another_length_is_the_bundles_fault(half: Partial) -> None:
-    with RawServer(part(CONTENT[HALF:], HALF, 9999)) as server, pytest.raises(BundleError, match="9999"):
+def test_a_part_of_a_file_of_another_length_is_not_taken_and_what_is_there_is_kept(half: Partial) -> None:
+    with RawServer(part(CONTENT[HALF:], HALF, 9999)) as server, pytest.raises(RepositoryError, match="9999"):
         http_repository(server.url).fetch(BUNDLE, half, nothing)
+    assert half.file.read_bytes() == CONTENT[:HALF]
+
+
+PAGE = b"<html>Welcome to our network. Please pay here.</html>"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply("200 OK", PAGE, "Content-Type: text/html"),
+        reply("200 OK", PAGE * 1000),
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + PAGE,
+    ],
+    ids=["short", "long", "of unknown length"],
+)
+def test_a_login_page_in_the_place_of_a_bundle_takes_nothing_away_from_what_is_there(
+    half: Partial, answer: bytes
+) -> None:
+    """A captive portal answers 200 to everything."""
+    with RawServer(answer, part(CONTENT[HALF:], HALF)) as server:
+        repository = http_repository(server.url)
+        with pytest.raises(RepositoryError, match="4096 are signed"):
+            repository.fetch(BUNDLE, half, nothing)
+        assert (half.file.read_bytes(), half.tag) == (CONTENT[:HALF], '"one"')
+        repository.fetch(BUNDLE, half, nothing)
+    assert half.file.read_bytes() == CONTENT
 
 
 def test_a_part_of_a_file_of_unknown_length_is_taken(half: Partial) -> None:
@@ -183,6 +210,15 @@ def test_redirects_are_followed_three_times_and_keep_the_range(half: Partial, st
 def test_a_fourth_redirect_is_not_followed() -> None:
     with RawServer(*[to("/again")] * 4) as server, pytest.raises(RepositoryError, match="redirected more than 3 times"):
         http_repository(server.url).metadata("timestamp.json", 100)
+
+
+@pytest.mark.parametrize("target", ["http://localhost:{port}/x", "//localhost:{port}/x"])
+def test_redirects_lead_to_the_same_host_alone(target: str) -> None:
+    with FileServer({"x": b"elsewhere"}) as other:
+        place = target.format(port=urlsplit(other.url).port)
+        with RawServer(to(place)) as server, pytest.raises(RepositoryError, match="which is not followed"):
+            http_repository(server.url).metadata("timestamp.json", 100)
+    assert other.asked == []
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "", "http://[", "data:,x"])

@@ -23,6 +23,7 @@ from appliance.adapters.slots.store import FILE_BYTES_MAX, REASON_LOST, RESERVE_
 from appliance.errors import BundleError, StoreError
 from appliance.trust.manifest import DESCRIPTION
 from appliance.trust.state import RECORD_BYTES_MAX, ModelState, Stage
+from appliance.trust.stored import write_note
 from tests.contract.slot_suite import ONE, THREE, TWO, committed, save
 from tests.slots import MODEL, Sample, bundle_of
 
@@ -90,6 +91,18 @@ def test_a_damaged_record_is_told_once_rebuilt_and_set_aside_by_the_next_save(
     assert slots.load(MODEL).stage is Stage.METADATA
     assert [event["event"] for event in said(caplog)] == ["fault", "fault", "recovered"], "once by each process"
     assert record_of(folder).with_name(f"{MODEL}.json.damaged-1").read_bytes() == raw
+
+
+def test_marks_of_before_they_had_numbers_are_read_and_what_is_committed_now_goes_first(
+    slots: Slots, folder: Path
+) -> None:
+    for sequence, made in enumerate((ONE, TWO, THREE), start=1):
+        slots.add(made.model_id, made.make)
+        old = write_note({"model_id": made.model_id, "sequence": sequence})
+        (folder / "store" / made.model_id / "committed").write_bytes(old)
+    assert slots.load(MODEL).committed == THREE.model_id
+    slots.commit(ONE.model_id, 1)
+    assert (slots.load(MODEL).committed, slots.load(MODEL).previous) == (ONE.model_id, THREE.model_id)
 
 
 def test_no_byte_of_a_record_can_change_unnoticed(slots: Slots, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Key files: for their owner alone, never written over, and told apart when they cannot be used."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -22,6 +23,19 @@ def test_a_key_that_was_made_is_read_again(tmp_path: Path, secret: bytes | None)
 def test_a_key_is_for_its_owner_alone(tmp_path: Path) -> None:
     generate(tmp_path / "key.pem")
     assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
+
+
+def test_a_keys_name_is_on_the_medium_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def seen(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    generate(tmp_path / "key.pem")
+    assert synced == [(tmp_path / "key.pem").stat().st_ino, tmp_path.stat().st_ino]
 
 
 def test_a_key_under_a_passphrase_is_not_in_the_clear(tmp_path: Path) -> None:

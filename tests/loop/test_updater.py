@@ -1,16 +1,27 @@
 """The updater's run: what it takes, what it waits for, how it goes on, how it ends. v1 serves meanwhile."""
 
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from appliance.errors import BundleError, MetadataError, ModelError, RefusedError, RepositoryError, StoreError
+from appliance.errors import (
+    BundleError,
+    MetadataError,
+    ModelError,
+    OlderError,
+    RefusedError,
+    RepositoryError,
+    StoreError,
+)
 from appliance.trust.manifest import Bundle, Terms
-from appliance.trust.plan import BEGINNINGS_MAX, FAILURES_MAX, WRITES_MAX, Event
+from appliance.trust.plan import BEGINNINGS_MAX, FAILURES_MAX, SKIP_RUNS_MAX, WRITES_MAX, Event
 from appliance.trust.state import Stage
 from appliance.updater.finish import HTTPS_REPORTS, MQTT_REPORTS, REPORTS_MAX
 from appliance.updater.stages import STALE_FILE, TRIES_MAX
 from tests.loop.updater_bench import DELTA_BYTES, V1, V2, V3, WHOLE_BYTES, Offer, UpdaterBench
+from tests.loop.updater_faults import FaultySlots, Killed
 from tests.slots import MODEL
 
 TO_V2 = Offer(V2, 2)
@@ -232,9 +243,74 @@ def test_what_failed_is_left_alone_for_a_while_unless_there_is_something_newer(t
     bench.publish(Offer(V3, 3), TO_V2)
     bench.script.refuse = "404"
     bench.run()
-    assert (bench.state.failed_id, bench.state.failures) == (V3.model_id, 1)
+    assert [each.model_id for each in bench.state.failed] == [V2.model_id, V3.model_id]
+    assert bench.state.skip_runs == 3, "the wait does not start anew with each version"
     bench.run()
-    assert (bench.state.skip_runs, bench.state.attempt) == (0, 2)
+    assert (bench.state.skip_runs, bench.state.attempt) == (2, 2)
+
+
+def test_two_versions_that_fail_their_trials_are_tried_once_more_each_and_not_in_turn_for_ever(tmp_path: Path) -> None:
+    both = (Offer(V3, 3, retry=True), TO_V2.signed_anew(retry=True))
+    bench = UpdaterBench(tmp_path, *both)
+    for _ in range(10):
+        if bench.stands() is Stage.SELFTEST:
+            bench.tell(Event.BAD)
+    assert (bench.state.stage, bench.state.attempt, bench.state.held) == (Stage.IDLE, 4, "failed")
+
+
+def test_two_versions_whose_bundles_are_damaged_are_left_in_the_end(tmp_path: Path) -> None:
+    bench = UpdaterBench(tmp_path, Offer(V3, 3), TO_V2)
+    bench.script.damage = True
+    bench.runs(1 + FAILURES_MAX * 2 * (SKIP_RUNS_MAX + 1))
+    assert (bench.state.stage, bench.state.attempt, bench.state.held) == (Stage.IDLE, 2 * FAILURES_MAX, "failed")
+
+
+def refused_for_good(folder: Path) -> UpdaterBench:
+    """A device on which so many attempts at v2 failed that it waits for its publisher."""
+    bench = UpdaterBench(folder, TO_V2)
+    bench.script.damage = True
+    while bench.state.held != "failed":
+        bench.run()
+    bench.script.damage = False
+    bench.runs(2)
+    assert (bench.state.stage, bench.state.attempt) == (Stage.IDLE, FAILURES_MAX)
+    return bench
+
+
+def test_a_publisher_may_ask_for_another_try_of_what_was_damaged_too_often_and_the_count_begins_anew(
+    tmp_path: Path,
+) -> None:
+    bench = refused_for_good(tmp_path)
+    bench.publish(TO_V2.signed_anew(retry=True))
+    bench.script.damage = True
+    bench.run()
+    assert [each.times for each in bench.state.failed] == [1]
+    bench.runs(FAILURES_MAX * (SKIP_RUNS_MAX + 1))
+    assert (bench.state.attempt, bench.state.held) == (2 * FAILURES_MAX, "failed"), "once"
+
+
+def test_whoever_brings_a_stick_has_it_tried_though_it_was_damaged_too_often(tmp_path: Path) -> None:
+    bench = refused_for_good(tmp_path)
+    bench.counts = False
+    assert bench.stands() is Stage.SELFTEST
+
+
+def test_a_retry_that_is_cut_anywhere_happens_once(tmp_path: Path) -> None:
+    for number in range(12):
+        slots = FaultySlots(tmp_path / str(number))
+        bench = UpdaterBench(tmp_path / str(number), TO_V2, slots=slots)
+        bench.run()
+        bench.tell(Event.BAD)
+        bench.publish(TO_V2.signed_anew(retry=True))
+        left = count(-number)
+        slots.dies = lambda left=left: next(left) == 0  # type: ignore[misc]  # bound to this turn
+        with suppress(Killed):
+            bench.run()
+        slots.dies = lambda: False
+        for _ in range(4):
+            if bench.stands() is Stage.SELFTEST:
+                bench.tell(Event.BAD)
+        assert (bench.state.attempt, bench.state.held) == (2, "failed"), number
 
 
 def test_what_is_not_trusted_is_told_once_and_changes_nothing(tmp_path: Path) -> None:
@@ -398,7 +474,7 @@ def test_an_apply_that_takes_the_device_down_each_time_is_given_up(tmp_path: Pat
         with pytest.raises(KeyboardInterrupt):
             bench.run()
     bench.run()
-    assert (bench.state.stage, bench.state.failures, bench.state.prefer_whole) == (Stage.IDLE, 1, True)
+    assert (bench.state.stage, bench.state.failures, bench.state.failed[0].prefer_whole) == (Stage.IDLE, 1, True)
     assert len(bench.applied) == BEGINNINGS_MAX
 
 
@@ -518,3 +594,22 @@ def test_a_disk_that_fails_in_the_middle_of_a_store_is_a_failure_that_is_counted
     bench.run()
     assert (bench.state.stage, bench.state.failures) == (Stage.IDLE, 1)
     assert bench.state.reason.endswith("No space left on device")
+    assert bench.state.skip_runs
+    bench.runs((FAILURES_MAX + 2) * (SKIP_RUNS_MAX + 1))
+    assert bench.state.attempt > FAILURES_MAX, "the device's own trouble is not held against the update"
+    bench.apply_trouble = lambda _: None
+    bench.runs(SKIP_RUNS_MAX)
+    assert bench.stands() is Stage.SELFTEST
+
+
+def test_a_stick_that_is_older_than_what_is_trusted_is_no_fault_and_a_server_is_one(tmp_path: Path) -> None:
+    bench = UpdaterBench(tmp_path, TO_V2)
+    bench.trouble = OlderError("timestamp is version 1, older than version 2, which is trusted already")
+    bench.counts = False
+    assert "older than version 2" in bench.run().refused
+    assert (bench.state.stage, bench.state.outcome, bench.reports()) == (Stage.IDLE, "", [])
+    assert bench.slots.file(STALE_FILE) is None
+    bench.counts = True
+    bench.run()
+    assert bench.slots.file(STALE_FILE) == str(bench.trouble).encode()
+    assert [report["outcome"] for report in bench.reports()] == ["failed"]

@@ -7,8 +7,9 @@ import pytest
 from appliance.core.budget import DAY_S
 from appliance.errors import BudgetError
 from appliance.sim.clock import ManualClock
+from appliance.sim.repository import ScriptedRepository
 from appliance.sim.slots import VolatileSlots
-from appliance.updater.allowance import FILE, PORTION_BYTES, USEFUL_BYTES, Allowance
+from appliance.updater.allowance import FILE, PORTION_BYTES, USEFUL_BYTES, Allowance, Charged
 
 DAILY = 10_000_000
 
@@ -48,6 +49,19 @@ def test_the_last_byte_may_be_fetched_and_no_more(slots: VolatileSlots) -> None:
         allowance.take(1)
     assert not allowance.useful_for(USEFUL_BYTES)
     assert allowance.useful_for(0)
+
+
+def test_metadata_costs_the_days_bytes_and_comes_though_none_are_left(slots: VolatileSlots) -> None:
+    allowance = Allowance(slots, ManualClock(), DAILY)
+    repository = Charged(ScriptedRepository({"metadata/timestamp.json": b"x" * 1000}), allowance)
+    assert repository.metadata("2.root.json", 9999) is None
+    assert slots.file(FILE) is None, "what is not there costs no write"
+    repository.metadata("timestamp.json", 9999)
+    assert allowance.left_bytes() == DAILY - 1000
+    allowance.charge(DAILY - 1001)
+    for _ in range(2):
+        assert repository.metadata("timestamp.json", 9999) == b"x" * 1000
+        assert allowance.left_bytes() == 0
 
 
 def test_a_file_is_begun_where_there_is_enough_or_as_much_as_there_ever_is(slots: VolatileSlots) -> None:

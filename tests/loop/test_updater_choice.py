@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.trust.manifest import Manifest
-from appliance.trust.state import ModelState
+from appliance.trust.state import Failure, ModelState
 from appliance.updater.choice import Situation, bundle_for, choose, stopped
 from tests.trust.updating import MODEL, an_id, make_bundle, make_manifest
 
@@ -98,6 +98,7 @@ def test_of_two_bundles_the_delta_comes_first_and_the_whole_only_where_both_side
     assert bundle_for(both, state, None, whole_allowed=False) is None
     strict = make_manifest(bundles=(delta, whole), whole_allowed=False)
     assert bundle_for(strict, state, None, whole_allowed=True) is None
-    failed = state.model_copy(update={"prefer_whole": True, "failed_id": both.model_id})
+    failure = Failure(model_id=both.model_id, prefer_whole=True)
+    failed = state.model_copy(update={"failed": (failure, Failure(model_id=an_id("v9")))})
     assert bundle_for(both, failed, base, whole_allowed=True) == whole
     assert bundle_for(both, failed, base, whole_allowed=False) == delta, "again, rather than never"

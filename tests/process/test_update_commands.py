@@ -169,7 +169,7 @@ def test_killed_while_it_applies_it_applies_again_and_three_times_is_enough(
     if store == "killed":
         assert state.stage is Stage.SELFTEST
     else:
-        assert (state.stage, state.failures, state.prefer_whole) == (Stage.IDLE, 1, True)
+        assert (state.stage, state.failures, state.failed[0].prefer_whole) == (Stage.IDLE, 1, True)
 
 
 def _child_of(parent: int) -> int:

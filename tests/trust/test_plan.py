@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from appliance.trust import plan
 from appliance.trust.manifest import Terms
 from appliance.trust.plan import BEGINNINGS_MAX, FAILURES_MAX, SKIP_RUNS_MAX, TABLE, WRITES_MAX, Effect, Event
-from appliance.trust.state import ModelState, Stage
+from appliance.trust.state import REMEMBERED_MAX, Failure, ModelState, Stage, decode, encode
 from tests.trust.updating import MODEL, an_id, make_manifest, state_at
 
 NEWER = make_manifest("v3", 3)
@@ -144,6 +144,22 @@ def test_a_try_is_counted_down_and_none_is_taken_that_is_not_left() -> None:
         plan.started(state_at(Stage.FETCH))
 
 
+@pytest.mark.parametrize("stage", plan.LOOP_STAGES)
+def test_a_try_is_given_back_but_never_more_than_were_signed(stage: Stage) -> None:
+    state = state_at(stage, make_manifest(terms=Terms(tries=2)))
+    assert plan.given_back(state).tries_left == 2
+    assert plan.given_back(plan.started(state)).tries_left == 2
+    with pytest.raises(AssertionError, match="fetch"):
+        plan.given_back(state_at(Stage.FETCH))
+
+
+@pytest.mark.parametrize("stage", [Stage.FETCH, Stage.VERIFY, Stage.APPLY, *plan.LOOP_STAGES])
+def test_what_its_publisher_stops_is_dropped_wherever_it_stands_and_nothing_is_held_against_it(stage: Stage) -> None:
+    state = plan.advance(state_at(stage), Event.STOPPED)
+    assert (state.stage, state.candidate, state.tries_left) == (Stage.IDLE, None, 0)
+    assert (state.outcome, state.failures, state.committed) == ("", 0, an_id("v1"))
+
+
 def test_each_failure_waits_longer_up_to_a_bound() -> None:
     state, waits = state_at(Stage.VERIFY), []
     for _ in range(FAILURES_MAX + 2):
@@ -154,15 +170,36 @@ def test_each_failure_waits_longer_up_to_a_bound() -> None:
 
 @pytest.mark.parametrize(("stage", "whole"), [(Stage.FETCH, False), (Stage.VERIFY, False), (Stage.APPLY, True)])
 def test_a_bundle_that_did_not_apply_is_not_asked_for_again_but_a_damaged_one_is(stage: Stage, *, whole: bool) -> None:
-    assert plan.advance(state_at(stage), Event.DAMAGED).prefer_whole is whole
+    assert plan.advance(state_at(stage), Event.DAMAGED).failed[0].prefer_whole is whole
 
 
 def test_what_failed_at_one_update_is_not_held_against_the_next() -> None:
     failed = plan.advance(plan.advance(state_at(Stage.APPLY), Event.DAMAGED), Event.DONE)
-    assert (plan.failures_of(failed, an_id("v2")), plan.failures_of(failed, an_id("v3"))) == (1, 0)
+    assert (plan.failure_of(failed, an_id("v2")).times, plan.failure_of(failed, an_id("v3")).times) == (1, 0)
     planned = failed.model_copy(update={"stage": Stage.PLAN})
     again = plan.advance(plan.advance(plan.choose(planned, NEWER, NEWER.bundles[0]), Event.DONE), Event.REFUSED)
-    assert (again.failures, again.failed_id, again.prefer_whole) == (1, an_id("v3"), False)
+    assert again.failed[-1] == Failure(model_id=an_id("v3"), times=1)
+    assert plan.failure_of(again, an_id("v2")) == Failure(model_id=an_id("v2"), times=1, prefer_whole=True)
+    assert (again.failures, again.skip_runs) == (2, 3), "but what keeps failing is asked for less and less often"
+
+
+@pytest.mark.parametrize("stage", [stage for stage in plan.UPDATER_STAGES if stage is not Stage.METADATA])
+def test_the_devices_own_trouble_is_waited_out_and_not_held_against_the_update(stage: Stage) -> None:
+    failed = plan.advance(plan.seen(state_at(stage), make_manifest()), Event.FAILED)
+    assert (failed.failures, failed.skip_runs) == (1, 1)
+    assert failed.failed == (Failure(model_id=an_id("v2")),)
+
+
+def test_of_what_failed_and_was_tried_again_a_bounded_number_is_remembered() -> None:
+    state = ModelState(model=MODEL)
+    for number in range(REMEMBERED_MAX + 3):
+        manifest = make_manifest(f"v{number}")
+        planned = state.model_copy(update={"stage": Stage.PLAN})
+        chosen = plan.choose(plan.forgiven(planned, manifest.model_id), manifest, manifest.bundles[0])
+        state = plan.advance(plan.advance(chosen, Event.DONE), Event.REFUSED)
+    expected = [an_id(f"v{number}") for number in range(3, REMEMBERED_MAX + 3)]
+    assert [each.model_id for each in state.failed] == list(state.retried) == expected
+    assert decode(encode(state), MODEL) == state
 
 
 def test_what_is_newest_and_what_it_waits_for_is_known_though_nothing_is_under_way() -> None:
@@ -177,7 +214,7 @@ def test_an_apply_that_takes_the_device_down_is_counted_and_what_leaves_it_forge
         state = plan.begun(state)
     assert state.beginnings == BEGINNINGS_MAX
     assert plan.advance(state, Event.EXHAUSTED).beginnings == 0
-    assert plan.advance(state, Event.EXHAUSTED).prefer_whole
+    assert plan.advance(state, Event.EXHAUSTED).failed[0].prefer_whole
     with pytest.raises(AssertionError, match="begun in"):
         plan.begun(state_at(Stage.FETCH))
 

@@ -10,7 +10,7 @@ from http.client import HTTPException, HTTPResponse
 from urllib.parse import urljoin, urlsplit
 
 from appliance.adapters.repository.transport import Pace, ask
-from appliance.errors import BundleError, MetadataError, RefusedError, RepositoryError
+from appliance.errors import MetadataError, RefusedError, RepositoryError
 from appliance.ports import Clock, Partial
 from appliance.schema import hide_credentials
 from appliance.trust.manifest import Bundle
@@ -138,11 +138,12 @@ def _content(place: str, answer: HTTPResponse, size_bytes_max: int) -> bytes:
 
 
 def _redirected(place: str, url: str, location: str) -> str:
-    """Return where to ask next; never from https to http. Raises RepositoryError."""
+    """Return where to ask next; never from https to http, nor at another host. Raises RepositoryError."""
     with _converting(place):
         target = urljoin(url, location)
-        schemes = {urlsplit(url).scheme, "https"}
-        if not location or urlsplit(target).scheme not in schemes:
+        before, after = urlsplit(url), urlsplit(target)
+        same = after.scheme in {before.scheme, "https"} and after.hostname == before.hostname
+        if not location or not same:
             msg = f"redirected to {location[:TAG_CHARACTERS_MAX]!r}, which is not followed; is a login wanted here?"
             raise ValueError(msg)
     return target
@@ -171,15 +172,20 @@ def _tag(answer: HTTPResponse) -> str:
 
 
 def _check_whole(answer: HTTPResponse, bundle: Bundle) -> None:
-    """See that an answer has the length that is signed, where it says so. Raises BundleError, RepositoryError."""
+    """See that an answer has the length that is signed, where it says so. Raises RepositoryError.
+
+    What has another is not the bundle but a page that somebody put in its place (a captive portal): what was received
+    before is kept. So is a page that does not say how long it is.
+    """
     _check_plain(answer, bundle)
-    if answer.length is not None and answer.length != bundle.size_bytes:
-        msg = f"{bundle.path}: has {answer.length} bytes where {bundle.size_bytes} are signed"
-        raise BundleError(msg)
+    page = answer.length is None and answer.headers.get_content_type() == "text/html"
+    if page or answer.length not in (None, bundle.size_bytes):
+        msg = f"{bundle.path}: has {answer.length or 'unknown'} bytes where {bundle.size_bytes} are signed"
+        raise RepositoryError(msg)
 
 
 def _check_part(answer: HTTPResponse, bundle: Bundle, into: Partial, start: int) -> None:
-    """See that a part is the one that was asked for, of the file that was begun. Raises BundleError, RepositoryError.
+    """See that a part is the one that was asked for, of the file that was begun. Raises RepositoryError.
 
     After a part that is not, the bundle is begun anew: a server that cannot give parts does not stop it for ever.
     """
@@ -192,7 +198,7 @@ def _check_part(answer: HTTPResponse, bundle: Bundle, into: Partial, start: int)
         raise RepositoryError(msg)
     if given[3] not in ("*", str(bundle.size_bytes)):
         msg = f"{bundle.path}: has {given[3]} bytes where {bundle.size_bytes} are signed"
-        raise BundleError(msg)
+        raise RepositoryError(msg)
 
 
 def _check_plain(answer: HTTPResponse, bundle: Bundle) -> None:

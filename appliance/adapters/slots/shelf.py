@@ -10,6 +10,7 @@ import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from appliance.adapters.slots import durable, medium
@@ -19,7 +20,7 @@ from appliance.errors import BundleError, StateError, StoreError
 from appliance.trust.description import Description
 from appliance.trust.manifest import DESCRIPTION
 from appliance.trust.model import DESCRIPTION_BYTES_MAX, FOLDER_BYTES_MAX
-from appliance.trust.stored import NOTE_BYTES_MAX, Mark, hold, read_note, write_note
+from appliance.trust.stored import NOTE_BYTES_MAX, Mark, committed, hold, read_note, write_note
 
 _MODEL_ID = re.compile(r"[0-9a-f]{64}")
 _MARK = "committed"
@@ -106,10 +107,12 @@ class Shelf:
 
     def commit(self, model_id: str, sequence: int) -> None:
         """Mark a stored model as one that served. Idempotent. Raises StoreError where it is not stored."""
-        slot, mark = self._slot(model_id), Mark(model_id, sequence)
-        if _place(slot) is None:
+        slot = self._slot(model_id)
+        place = _place(slot)
+        if place is None:
             msg = f"{slot}: is not there"
             raise StoreError(msg)
+        mark = committed(model_id, sequence, self.marks(place.parent.name))
         if _mark(slot) == mark:
             durable.sync(slot)  # whoever wrote it may have been killed just before that
         else:
@@ -199,9 +202,11 @@ def _mark(slot: Path) -> Mark | None:
         note = read_note(raw or b"")
     except StateError:
         return None
-    sequence = note.get("sequence")
-    return Mark(slot.name, sequence) if note.get("model_id") == slot.name and isinstance(sequence, int) else None
+    sequence, number = note.get("sequence"), note.get("number", 0)
+    if note.get("model_id") != slot.name or not isinstance(sequence, int) or not isinstance(number, int):
+        return None
+    return Mark(slot.name, sequence, number)
 
 
 def _write_mark(slot: Path, mark: Mark) -> None:
-    durable.replace(slot / _MARK, write_note({"model_id": mark.model_id, "sequence": mark.sequence}))
+    durable.replace(slot / _MARK, write_note(asdict(mark)))

@@ -27,7 +27,7 @@ COPIED, CHANGED, INSERTED, JUMPS = COLUMNS = (1, 2, 4, 8)
 IN_PLACE = 16
 JOINED = 32
 FLAGS_END = 64
-CONTROL_BYTES_MAX = 512 * 1024
+CONTROL_BYTES_MAX = 256 * 1024
 """Of the columns, unpacked. A list of steps that is longer costs more than it saves."""
 NUMBER_BYTES = 24
 """Of memory for each number of the columns: itself, a zero beside it, and room to grow."""
