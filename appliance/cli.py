@@ -1,8 +1,9 @@
 """The command line.
 
 Exit codes, after sysexits.h: 0 done; 1 the demo delivered no alert, or a measurement missed its aim; 2 wrong
-usage; 65 the forge cannot use what it was given; 69 something that must be there is not (a broker, a sensor under
-``check --open``); 70 a bug; 78 the configuration or a model folder is wrong, which a restart does not mend.
+usage; 65 what was given cannot be used (forge, hub, update); 69 something that must be there is not (a broker, a
+sensor under ``check --open``); 70 a bug; 74 the store of models cannot be used; 75 an update goes on at the next run;
+77 root must do it; 78 the configuration or a model folder is wrong, which a restart does not mend.
 """
 
 import signal
@@ -64,8 +65,9 @@ EXIT_CODES: dict[type[ApplianceError], Exit] = {
 """Errors that may end a command, and how."""
 
 EPILOG = (
-    "Exit codes: 0 done · 1 no alert delivered, or an aim missed · 2 wrong usage · 65 the forge cannot use what it was "
-    "given · 69 a broker or sensor is not there · 70 a bug · 78 the configuration or a model folder is wrong."
+    "Exit codes: 0 done · 1 no alert delivered, or an aim missed · 2 wrong usage · 65 what was given cannot be used "
+    "(forge, hub, update) · 69 a broker or sensor is not there · 70 a bug · 74 the store of models cannot be used · "
+    "75 an update goes on at the next run · 77 root must do it · 78 the configuration or a model folder is wrong."
 )
 
 app = typer.Typer(

@@ -42,8 +42,8 @@ def plan_table() -> str:
         f"{plan.BEGINNINGS_MAX} times and never ended. A failure before the self-test is counted, and the next "
         f"attempt waits 1, 3, 7, ... runs, at most {plan.SKIP_RUNS_MAX}; after {plan.FAILURES_MAX} failures of one "
         "update (the device's own trouble, `delay`, is not held against it) the device waits for a newer one, for its "
-        "publisher's `retry`, or for a stick. What failed its self-test or its trial is never tried again, but once where its "
-        "publisher asks for it."
+        "publisher's `retry`, or for a stick. What failed its self-test or its trial is never tried again, but once "
+        "where its publisher asks for it."
     )
     head = ("stage", "event", "next stage", "the candidate", "why")
     return f"{_table(head, plan.rows())}\n\n{bounds}"

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from appliance import config as configuration
 from appliance import log
-from appliance.errors import MetadataError, RefusedError, RepositoryError, StoreError
+from appliance.errors import RefusedError, RepositoryError
 from appliance.trust import plan
 from appliance.trust.state import ModelState
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 REFUSED, UNAVAILABLE, UNKEPT, LATER = 65, 69, 74, 75
 """Exit codes (sysexits.h): EX_DATAERR, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL."""
+STRANGER = "; it is of another publisher than update.root_file, or this device's root file is too old"
+"""What a signature that is missing means to a person."""
 PERCENT_STEP = 10
 """A person who watches is told as often."""
 PIPE_COLUMNS = 400
 """Columns of a table that no terminal shows."""
 IMPORT_WAIT_S = 3600.0
 """How long an archive waits for a run that is under way: more than update.run_s_max is by default."""
-ID_DIGITS = 12
-"""Of a model's id, what is shown."""
 
 app = typer.Typer(
     help="Bring newer models to this device: signed, in small pieces, tried before they serve.",
@@ -81,11 +81,15 @@ def import_archive(
 
     Example: appliance update import /media/stick/models.update --config /etc/appliance/appliance.toml
     """
+    from appliance.compose import standing  # noqa: PLC0415 - heavy imports only where they are needed
+
     updates = _opened(config)
     code, reason = _imported(updates, file)
     _say(reason)
+    for line in standing.sentences(updates):
+        _out.print(line, highlight=False, markup=False, soft_wrap=True)
     if result is not None:
-        _kept(result, _told(updates, file, reason, code, as_json=result.suffix == ".json"))
+        _kept(result, standing.told(updates, file, reason, code, as_json=result.suffix == ".json"))
     raise typer.Exit(code)
 
 
@@ -101,19 +105,20 @@ def status(
 
     Example: appliance update status --config /etc/appliance/appliance.toml
     """
+    from appliance.compose import standing  # noqa: PLC0415 - heavy imports only where they are needed
+
     updates = _opened(config)
-    facts = _facts(updates)
+    facts = standing.facts(updates)
     if as_json:
         _out.print(json.dumps(facts, indent=2), highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(Column("model", no_wrap=True), "serves", "stage", "newest", "waits for", "last attempt")
     for name in updates.models:
-        table.add_row(name, *_row(updates, updates.slots.load(name)))
+        table.add_row(name, *(cell or "-" for cell in standing.row(updates, name)))
     # In a pipe nothing is cut or folded: a model must be found by grep.
     (_out if _out.is_terminal else Console(width=PIPE_COLUMNS)).print(table)
-    for key in ("signed", "stale", "bytes_left_today", "failed_here"):
-        for line in _lines(key, facts[key]):
-            _out.print(line, highlight=False, markup=False, soft_wrap=True)
+    for line in standing.below(facts):
+        _out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -130,13 +135,16 @@ def consent(
     from appliance.updater.stages import CONSENT_FOLDER  # noqa: PLC0415 - only where it is needed
 
     updates = _opened(config)
-    state = updates.slots.load(model) if model in updates.models else None
-    if state is None or state.held != "consent" or state.latest_id is None:
-        there = ", ".join(updates.models)
-        sys.stderr.write(f"appliance: no update of {model!r} waits for consent; the models here are {there}\n")
+    if model not in updates.models:
+        _say(f"{model!r} is no model of this device; there are {', '.join(updates.models)}")
+        raise typer.Exit(REFUSED)
+    state = updates.slots.load(model)
+    if state.held != "consent" or state.latest_id is None:
+        _say(f"no update of {model} waits for consent")
         raise typer.Exit(REFUSED)
     updates.slots.write_file(f"{CONSENT_FOLDER}/{model}", state.latest_id.encode())
-    _out.print(f"{model} {state.latest_version}: it will be fetched at the next run", highlight=False)
+    how = "it will be fetched at the next run" if updates.config.update.url else "plug in or import it once more"
+    _out.print(f"{model} {state.latest_version}: {how}", highlight=False)
 
 
 def _opened(config: Path) -> "Updates":
@@ -166,7 +174,8 @@ def _taken(updates: "Updates", file: Path) -> tuple[int, str]:
 
     try:
         with ArchiveRepository(file) as archive:
-            return _run(updates, archive)
+            code, reason = _run(updates, archive)
+            return code, f"{file.name}: {reason}" if reason else ""
     except (RefusedError, RepositoryError) as error:
         return _failed(error)
 
@@ -189,7 +198,8 @@ def _run(updates: "Updates", archive: "Repository | None") -> tuple[int, str]:
         return UNKEPT, "; ".join(result.faults)
     failed = [state for state in map(updates.slots.load, updates.models) if _failed_now(state, before[state.model])]
     if result.refused or failed:
-        return REFUSED, result.refused or "; ".join(f"{state.model}: {state.reason}" for state in failed)
+        why = f"{result.refused}{STRANGER if 'keys that root' in result.refused else ''}"
+        return REFUSED, why if result.refused else "; ".join(f"{state.model}: {state.reason}" for state in failed)
     away = result.unreachable and (archive is not None or updates.config.update.url is not None)
     return (LATER, "the repository is away; the next run goes on") if away else (0, "")
 
@@ -218,77 +228,6 @@ def _watch() -> Callable[[ModelState, int], None]:
             _out.print(f"{state.model}{version}: {state.stage.value}{far}", highlight=False)
 
     return watch
-
-
-def _told(updates: "Updates", file: Path, reason: str, code: int, *, as_json: bool) -> str:
-    """Return what became of an archive; where the store cannot be read, that."""
-    node = updates.teller.node
-    try:
-        if not as_json:
-            return _in_words(updates, file, reason)
-        facts = _facts(updates)
-    except (StoreError, MetadataError) as error:
-        reason, facts = "; ".join(filter(None, (reason, str(error)))), {}
-        if not as_json:
-            return f"Edge appliance {node} was given {file.name}.\r\nNot taken: {reason}\r\n"
-    return json.dumps({"file": file.name, "node": node, "error": reason, "exit_code": code} | facts, indent=2) + "\n"
-
-
-def _in_words(updates: "Updates", file: Path, reason: str) -> str:
-    """Return what became of an archive, for a technician who reads it on a stick."""
-    lines = [
-        f"Edge appliance {updates.teller.node} was given {file.name}.",
-        *([f"Not taken: {reason}"] if reason else []),
-    ]
-    for name in updates.models:
-        serves, stage, newest, waits, last = _row(updates, updates.slots.load(name))
-        lines.append(f"{name}: {serves} serves; newest {newest}; now {stage}; waits for {waits}; last attempt {last}.")
-    lines.append(
-        "A model at selftest or trial is being tried on live data now; plug the stick in again to see how it went."
-    )
-    return "\r\n".join([*lines, ""])  # many a technician's computer knows no other end of a line
-
-
-def _row(updates: "Updates", state: ModelState) -> tuple[str, ...]:
-    """Return a row of the table, for people."""
-    runs = updates.running(state.model)
-    received = updates.slots.partial(state.candidate.bundle).size_bytes if state.candidate else 0
-    percent = plan.percent(state, received)
-    return (
-        f"{runs.version}{'' if state.committed else ' (came with the device)'} {runs.model_id[:ID_DIGITS]}",
-        state.stage.value if percent is None else f"{state.stage.value} {percent} %",
-        state.latest_version or "-",
-        plan.HELD_WORDS.get(state.held, state.held) or "-",
-        f"{state.outcome}: {state.reason}" if state.outcome and state.candidate is None else "-",
-    )
-
-
-def _facts(updates: "Updates") -> dict[str, object]:
-    """Return what is known, JSON-ready. Raises StoreError, MetadataError."""
-    known = updates.known()
-    age_s = known.reference_s - known.signed_at_s if known and known.signed_at_s is not None else None
-    return {
-        "models": {name: _model_facts(updates, updates.slots.load(name)) for name in updates.models},
-        "signed": {"age_s": age_s, "versions": dict(known.versions)} if known else None,
-        "stale": known.stale if known else "",
-        "bytes_left_today": updates.allowance.left_bytes(),
-        "failed_here": dict(updates.slots.condemned()),
-    }
-
-
-def _model_facts(updates: "Updates", state: ModelState) -> dict[str, object]:
-    runs = updates.running(state.model)
-    kept = ("committed", "previous", "latest_id", "latest_version", "held", "outcome", "reason", "attempt", "failures")
-    told = {key: getattr(state, key) for key in kept}
-    return {"stage": state.stage.value, "running_id": runs.model_id, "running_version": runs.version} | told
-
-
-def _lines(key: str, value: object) -> list[str]:
-    """Return what is under the table."""
-    words = key.replace("_", " ")
-    if isinstance(value, dict):
-        return [f"{words}: {name} {told}" for name, told in value.items()]
-    return [f"{words}: {value}"] if value else []
 
 
 def _kept(file: Path, content: str) -> None:

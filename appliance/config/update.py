@@ -31,4 +31,3 @@ class UpdateConfig(Section):
     """A slower server, over a minute, is left for another time."""
     run_s_max: float = Field(default=1800.0, ge=10.0, le=3600.0)
     """Longest run of the updater; what is unfinished goes on at the next."""
-

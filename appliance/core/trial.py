@@ -181,8 +181,8 @@ class Watch:
     def progress(self, now_s: float) -> str:
         """Say how far it is."""
         criteria = self.criteria
-        took_s = now_s - self.started_s
-        return f"{self.results} of {criteria.decisions_min} results, {took_s:.0f} of {criteria.duration_s:.0f} s"
+        time = f"{now_s - self.started_s:.0f} s ({criteria.duration_s:.0f} signed)"
+        return f"{self.results} results ({criteria.decisions_min} signed), {time}"
 
     def _outright(self) -> str:
         """What needs no second time."""

@@ -19,8 +19,8 @@ CLASS_LINES_MAX = 250
 CODE_LINES_MAX = {"forge": 6_000, "hub": 2_800, "bench": 2_600, "demo": 700, "the device": 22_000}
 """Without blank lines, comments and docstrings. What never runs on a device in the field is counted by itself. The
 device grew from 12,000 by the Edge TPU: worker, recovery, two buses, a privileged service, and their simulation; the
-bench from 1,200 by the faults that it injects and the soak. From 16,000 it grew by updates: a delta codec, signed metadata,
-a store, a fetcher, the trial in the loop."""
+bench from 1,200 by the faults that it injects and the soak. From 16,000 it grew by updates: a delta codec, signed
+metadata, a store, a fetcher, the trial in the loop."""
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
 
 

@@ -88,7 +88,7 @@ def test_a_trial_ends_well_after_enough_results_and_time() -> None:
     assert watch.verdict(59.9) is None
     verdict = watch.verdict(60.0)
     assert verdict is not None
-    assert (verdict.good, verdict.reason) == (True, "30 of 30 results, 60 of 60 s")
+    assert (verdict.good, verdict.reason) == (True, "30 results (30 signed), 60 s (60 signed)")
     assert watched([Came.RESULT] * 29).verdict(LONG_S) is None
 
 

@@ -248,7 +248,7 @@ def test_where_an_update_stands_is_told(trial: Trying, tmp_path: Path) -> None:
         "2.0.0",
     )
     assert (tried["in_progress"], tried["release_summary"]) == (True, "Better (whole, 1 kB)")
-    assert "of 6 results" in str(tried["progress"])
+    assert "results (6 signed)" in str(tried["progress"])
     trial.until_ended()
     done = told(trial)
     assert (done["installed_version"], done["model_id"], done["outcome"]) == ("2.0.0", model_id, "committed")

@@ -203,7 +203,7 @@ def test_an_archive_takes_the_same_way_and_its_result_can_be_kept(tmp_path: Path
     words = tmp_path / "result.txt"
     update("import", stick, "--config", file, "--result", words)
     assert "Edge appliance b1 was given models.update." in words.read_text()
-    assert "now selftest" in words.read_text(), "a technician reads where it stands"
+    assert "2.0.0 is at selftest" in words.read_text(), "a technician reads where it stands"
 
 
 def test_of_a_sticks_folder_each_archive_is_taken_whatever_else_lies_there(
@@ -247,7 +247,8 @@ def test_consent_is_given_to_what_waits_for_it_and_to_nothing_else(tmp_path: Pat
         file = device(tmp_path / "device", V1, hub.repository.root_bytes(), url=server.url)
         ended = update("consent", MODEL, "--config", file)
         assert ended.code == 65
-        assert f"the models here are {MODEL}" in ended.err
+        assert "waits for consent" in ended.err
+        assert f"there are {MODEL}" in update("consent", "another", "--config", file).err
         assert update("run", "--config", file).code == 0
         assert status(update, file)["models"][MODEL]["held"] == "consent"
         assert update("consent", MODEL, "--config", file).code == 0

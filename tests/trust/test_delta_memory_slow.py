@@ -20,7 +20,7 @@ from tests.model_folders import PERSON
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 RESIDENT_BYTES_MAX = 16 * 1024 * 1024
-"""What issue 5 allows for a model of 3 MB over the interpreter's own memory."""
+"""What applying may take on a device for a model of 3 MB, over the interpreter's own memory."""
 WORKER_S = 200.0
 
 
