@@ -160,6 +160,7 @@ def _named(repository: SignedRepository, model: str, version: str | None) -> Man
     manifest = next((each for each in found if version in (None, each.version)), None)
     if manifest is None:
         there = ", ".join(each.version for each in found) or "none"
-        msg = f"{model} {version or ''}: not published here; versions of it that are: {there}"
+        wanted = f"{model} {version}" if version else model
+        msg = f"{wanted}: not published here; versions of it that are: {there}"
         raise HubError(msg)
     return manifest

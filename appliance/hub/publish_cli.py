@@ -145,4 +145,6 @@ def publish_command(
     if done.pinning:
         say(done.pinning)
     console().print(published_table(done))
+    if bases and not any(each.base and each.signed for each in done.made):
+        say("no delta: no version is noted as fielded (`appliance hub field`), or none is worth it")
     say(f"{done.folder.name} {done.folder.version} is published for {rollout} % of devices, as number {done.sequence}")

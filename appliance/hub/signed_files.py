@@ -71,7 +71,7 @@ def newest_root(folder: Path) -> Path:
     versions = [file.name.partition(".")[0] for file in folder.glob("*.root.json")]
     newest = max((int(version) for version in versions if version.isdecimal()), default=None)
     if newest is None:
-        msg = f"{folder}: holds no repository"
+        msg = f"{folder}: holds no repository; `appliance hub init` makes one, --hub says where it is"
         raise HubError(msg)
     return folder / f"{newest}.root.json"
 
