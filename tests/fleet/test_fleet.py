@@ -126,7 +126,7 @@ def _a_share_of_one_tries_the_bad_one_dies_of_it_and_goes_back(fleet: Fleet) -> 
     for door in fleet.doors:
         _told(fleet, door, "committed", running=BETTER, candidate=BETTER)
     door = fleet.second
-    assert _deaths(door) == TRIES - 1, "its self-test was the first try"
+    assert _deaths(door) == TRIES, "its self-test, which it passed, has cost none"
     door.until(stage="idle", bad=1, installed_version=BETTER, deciding_version=BETTER)
     assert {each.address for each in fleet.web.bundles(BAD)} == {door.house.address}
 
@@ -174,8 +174,8 @@ def _the_one_without_takes_it_from_a_stick(fleet: Fleet, room: Path) -> None:
         _commits(door, MENDED)
         told = _written_back(stick)
     assert f"Edge appliance {door.name} " in told
-    assert f"{NAME}: {BETTER} " in told
-    assert f"newest {MENDED}; now " in told
+    assert f"{NAME}: " in told
+    assert MENDED in told
     assert "Not taken" not in told
 
 
