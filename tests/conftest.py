@@ -12,8 +12,9 @@ from tests.broker import Mosquitto, mosquitto_path
 REQUIRE_SYSTEM_PACKAGES = "REQUIRE_SYSTEM_PACKAGES"
 """Environment variable: at 1, a system package that a test needs and this machine lacks is a failure, not a skip."""
 
-# A terminal's width that is in the environment when a program is imported stays its width: tests set their own.
-os.environ.pop("COLUMNS", None)
+# A terminal's size that is in the environment is not that of the terminals that tests make: they set their own.
+for _size in ("COLUMNS", "LINES"):
+    os.environ.pop(_size, None)
 
 # No deadline: a busy machine is slow, not wrong; pytest's timeout is the bound.
 settings.register_profile("everyday", deadline=None, max_examples=25)

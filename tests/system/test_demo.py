@@ -151,7 +151,7 @@ def test_without_its_footage_it_says_what_is_missing(clone: Path) -> None:
 def test_in_a_terminal_it_draws_what_it_sees_and_ctrl_c_ends_it_cleanly() -> None:
     with terminal() as screen:
         screen.until(r"[1-9]\d* alerts received over MQTT")
-        screen.until(UPPER_HALF)  # on a busy machine another channel's alert comes before the first picture
+        screen.until(UPPER_HALF)  # another channel's alert may come before the first picture
         drawn = plain(screen.text())
         for shown in (
             "what the model sees (stays here)",
