@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
@@ -10,7 +11,7 @@ from hypothesis import settings
 from tests.broker import Mosquitto, mosquitto_path
 
 REQUIRE_SYSTEM_PACKAGES = "REQUIRE_SYSTEM_PACKAGES"
-"""Environment variable: at 1, a system package that a test needs and this machine lacks is a failure, not a skip."""
+"""Environment variable: at 1, what a test needs and this machine lacks is a failure, not a skip."""
 
 # A terminal's size that is in the environment is not that of the terminals that tests make: they set their own.
 for _size in ("COLUMNS", "LINES"):
@@ -29,9 +30,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         without("mosquitto")
 
 
-def without(package: str) -> None:
+def without(package: str) -> NoReturn:
     """Say that this test cannot run here, and what to type: a skip, or a failure where packages are required."""
-    reason = f"needs {package}: apt-get install {package}"
+    cannot(f"needs {package}: apt-get install {package}")
+
+
+def cannot(reason: str) -> NoReturn:
+    """Say why this machine cannot show something: a skip where people work, a failure where packages are required.
+
+    There the machine is one that can do everything, so what is not shown there is shown nowhere.
+    """
     if os.environ.get(REQUIRE_SYSTEM_PACKAGES) == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

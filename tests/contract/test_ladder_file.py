@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from hypothesis import strategies as st
 
 from appliance.adapters.ladder_file import COUNT_MAX, FILE_BYTES_MAX, Kept, LadderFile
 from appliance.sim.clock import ManualClock
+from tests.mounts import read_only
 
 GIVEN_UP = Kept(replace_hardware=True, rounds=6, dfu_rounds=1, path="2-1.4")
 WORN = Kept(rounds=2, path="apex_0")
@@ -220,17 +218,10 @@ def test_a_folder_in_the_place_of_the_file_is_told_and_ends_nothing(
 
 def test_a_read_only_disk_is_told_and_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made(tmp_path).save(GIVEN_UP)
-    options = ["mount", "-o", "bind,ro", str(tmp_path), str(tmp_path)]
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("needs root, and leave to mount")
-    if subprocess.run(options, check=False, capture_output=True, timeout=10).returncode:
-        pytest.skip("needs leave to mount")
-    try:
+    with read_only(tmp_path):
         file = made(tmp_path)
         assert file.load() == GIVEN_UP
         file.save(WORN)
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True, timeout=10)
     assert [event["reason"] for event in said(caplog)] == [
         f"{file_of(tmp_path)}: cannot be written: Read-only file system"
     ]

@@ -6,10 +6,9 @@ import logging
 import os
 import shutil
 import stat
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from appliance.trust.manifest import DESCRIPTION
 from appliance.trust.state import RECORD_BYTES_MAX, ModelState, Stage
 from appliance.trust.stored import write_note
 from tests.contract.slot_suite import ONE, THREE, TWO, committed, save
+from tests.mounts import read_only, small_disk
 from tests.slots import MODEL, Sample, bundle_of
 
 BUNDLE, CONTENT = bundle_of(b"content" * 1000), b"content" * 1000
@@ -316,20 +316,6 @@ def test_a_reserve_is_left_to_the_rest_of_the_device(slots: Slots, tmp_path: Pat
     assert abs(free_bytes - RESERVE_BYTES - slots.free_bytes()) < 1 << 28, "others write here, too"
 
 
-@contextmanager
-def mounted(point: Path, *options: str) -> Iterator[None]:
-    """Mount a file system for a while; skips the test where that is not allowed."""
-    done = (
-        os.geteuid() == 0 and subprocess.run(["mount", *options, str(point)], check=False, timeout=10).returncode == 0
-    )
-    if not done:
-        pytest.skip("needs root, and leave to mount")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(point)], check=True, timeout=10)
-
-
 WRITES: tuple[Callable[[Slots], object], ...] = (
     lambda slots: save(slots, stage=Stage.METADATA, reason="x" * 400),
     lambda slots: slots.add(THREE.model_id, Sample(MODEL, "3", "", {**THREE.files, "big": bytes(1 << 20)}).make),
@@ -366,7 +352,7 @@ def unharmed(slots: Slots, state: ModelState) -> None:
 
 def test_a_disk_that_may_not_be_written_any_more_keeps_everything_and_says_so(slots: Slots, folder: Path) -> None:
     state = filled(slots)
-    with mounted(folder, "-o", "bind,ro", str(folder)):
+    with read_only(folder):
         for write in WRITES:
             with pytest.raises(StoreError, match="Read-only file system"):
                 write(slots)
@@ -375,7 +361,7 @@ def test_a_disk_that_may_not_be_written_any_more_keeps_everything_and_says_so(sl
 
 
 def test_a_full_disk_keeps_everything_and_says_so(tmp_path: Path) -> None:
-    with mounted(tmp_path, "-t", "tmpfs", "-o", "size=256k", "none"):
+    with small_disk(tmp_path, "256k"):
         slots = Slots(tmp_path / "models")
         state = filled(slots)
         with (tmp_path / "filling").open("wb", buffering=0) as stream, suppress(OSError):

@@ -16,6 +16,7 @@ from appliance.adapters.tpu_bus import LinuxTpuBus
 from appliance.adapters.tpu_bus.hotplug import Appearance, Arrivals, Listener, UdevListener, is_tpu, listen_to_udev
 from appliance.core.accelerator import Bus, TpuDevice
 from appliance.sim import tpu_tree
+from tests.conftest import cannot
 from tests.waiting import eventually
 
 EVENTS = Path(__file__).with_name("udev_events.py")
@@ -175,7 +176,7 @@ def own_network() -> tuple[str, ...]:
         shutil.which("unshare") is None
         or subprocess.run([*command, "true"], capture_output=True, check=False).returncode
     ):
-        pytest.skip("no network namespace can be made here")
+        cannot("no network namespace can be made here")
     return command
 
 
@@ -199,7 +200,7 @@ def test_what_udev_sends_over_netlink_is_heard() -> None:
 
 def test_an_event_of_the_kernel_comes_through_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     if not os.access(SYNTHETIC, os.W_OK):
-        pytest.skip("only root may have the kernel announce a device")
+        cannot("only root may have the kernel announce a device")
     monkeypatch.setattr("appliance.adapters.tpu_bus.hotplug.is_tpu", lambda name, _product: name == "null")
     listener = UdevListener("kernel", (("mem", None),))
     assert list(listener.heard()) == []

@@ -1,12 +1,11 @@
 """A fleet, where this machine can have one."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REQUIRE_SYSTEM_PACKAGES, without
+from tests.conftest import cannot, without
 from tests.fleet.fleet import Fleet, fleet_in
 from tests.fleet.town import why_not
 from tests.fleet.webserver import nginx_path
@@ -19,7 +18,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
         without("nginx-light")
     reason = why_not()
     if reason:
-        (pytest.fail if os.environ.get(REQUIRE_SYSTEM_PACKAGES) == "1" else pytest.skip)(reason)
+        cannot(reason)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     with fleet_in(tmp_path / "fleet") as made:

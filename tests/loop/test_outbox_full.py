@@ -4,7 +4,6 @@ Two real ways of having no room: a limit on the size of files (setrlimit(2), for
 """
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from appliance.errors import OutboxError
 from appliance.outbox import Outbox
 from appliance.outbox.disk import RETRY_INTERVAL_S
 from appliance.outbox.memory import MEMORY_ROWS_MAX, MEMORY_SIZE_BYTES_MAX
+from tests.mounts import small_disk
 from tests.outboxes import Bench, add, alert, bench, file_size_limit, numbers, seqs, telemetry, waiting
 
 LIMIT_BYTES = 200_000
@@ -166,23 +166,16 @@ def test_what_memory_still_holds_at_the_end_is_counted_as_lost(made: Bench) -> N
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root; the limit on file sizes is tested without")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False)
-    if mounted.returncode != 0:
-        pytest.skip("this machine does not let root mount a file system; the limit on file sizes is tested without")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "small", "1m"):
+        yield tmp_path / "small"
 
 
-def test_a_full_file_system_is_survived_without_a_loss(small_disk: Path) -> None:
-    with bench(small_disk) as made:
+def test_a_full_file_system_is_survived_without_a_loss(disk: Path) -> None:
+    with bench(disk) as made:
         outbox = made.open()
-        ballast = small_disk / "logs"
+        ballast = disk / "logs"
         ballast.write_bytes(bytes(700_000))
         number = _add_until_in_memory(outbox)
         outbox.sync()
@@ -198,13 +191,13 @@ def test_a_full_file_system_is_survived_without_a_loss(small_disk: Path) -> None
         assert numbers(waiting(outbox)) == list(range(number))
 
 
-def test_a_damaged_file_on_a_full_file_system_is_repaired_when_there_is_room(small_disk: Path) -> None:
-    with bench(small_disk) as made:
+def test_a_damaged_file_on_a_full_file_system_is_repaired_when_there_is_room(disk: Path) -> None:
+    with bench(disk) as made:
         outbox = made.open()
         add(outbox, range(400))
         outbox = made.reopen(outbox)
-        ballast = small_disk / "logs"
-        free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+        ballast = disk / "logs"
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         ballast.write_bytes(bytes(max(0, free - 40_000)))
         with made.file.open("r+b") as stream:
             stream.seek(made.file.stat().st_size // 2 // 1024 * 1024)

@@ -25,9 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
 
-import pytest
-
-from tests.conftest import REQUIRE_SYSTEM_PACKAGES
+from tests.conftest import cannot
 from tests.power.disk import DISK, HEAD, MARKS
 from tests.power.marks import VARIABLE
 from tests.waiting import eventually
@@ -91,12 +89,8 @@ def needed() -> None:
         )
         if not there
     ]
-    if not lacks:
-        return
-    reason = f"the power-cut rig needs {', '.join(lacks)}"
-    if os.environ.get(REQUIRE_SYSTEM_PACKAGES) == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    if lacks:
+        cannot(f"the power-cut rig needs {', '.join(lacks)}")
 
 
 def record(program: Sequence[str], image: bytes, *, options: str = "", flip: bytes = b"") -> Log:

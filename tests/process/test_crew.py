@@ -16,6 +16,7 @@ from appliance.adapters.edgetpu import crew as crew_module
 from appliance.adapters.edgetpu.crew import Crew
 from appliance.errors import BackendError
 from appliance.sim.meter import RecordingMeter
+from tests.conftest import cannot
 from tests.waiting import eventually
 from tests.workers import LONG_S, START_S, TWINS_BYTES, TWINS_SIGNATURE, has_ended, own_answer, same, tensor
 
@@ -47,7 +48,7 @@ class Tracer:
         assert self._process.stdout is not None
         print(worker.pid, file=self._process.stdin, flush=True)
         if self._process.stdout.readline() != "0\n":
-            pytest.skip("nobody may trace a process here")
+            cannot("nobody may trace a process here")
 
     def let_go(self) -> None:
         """Let parents hear of it. Idempotent."""

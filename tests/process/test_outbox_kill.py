@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import without
 from tests.outboxes import FILE, bench, numbers, seqs, waiting
 
 ROUNDS = 8
@@ -119,7 +120,7 @@ def test_the_thread_that_adds_never_waits_for_the_disk(tmp_path: Path) -> None:
     """Seen from the kernel: of the process's threads only the publisher's asks for an fsync, or copies the log."""
     strace = shutil.which("strace")
     if strace is None:
-        pytest.skip("strace is not installed (apt-get install strace)")
+        without("strace")
     trace = tmp_path / "trace"
     folder = tmp_path / "outbox"
     folder.mkdir()

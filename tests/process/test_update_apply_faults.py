@@ -13,6 +13,7 @@ import pytest
 from appliance.adapters.applying import Applier, hash_folder
 from appliance.adapters.slots import Slots
 from appliance.errors import BundleError, StoreError
+from tests.mounts import small_disk
 from tests.process.test_update_apply import V1, V2, bundle_for, folder_of
 from tests.slots import Sample
 
@@ -79,17 +80,11 @@ def test_a_folder_that_takes_nothing_is_the_devices_fault(tmp_path: Path) -> Non
 def test_a_full_disk_is_the_devices_fault(tmp_path: Path) -> None:
     """A file system of 64 KiB."""
     small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], check=False)
-    if mounted.returncode:
-        pytest.skip("mounting needs root")
-    try:
+    with small_disk(small, "64k"):
         bundle, file = bundle_for(tmp_path, None, V2)
         (small / "filling").write_bytes(bytes(53_000))
         with pytest.raises(StoreError, match="No space left"):
             Applier()(bundle, file, None, small)
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 @pytest.mark.parametrize(("what", "words"), [("hang", "within 1 s"), ("crash", "SIGABRT"), ("grow", "MemoryError")])

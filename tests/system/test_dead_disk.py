@@ -1,8 +1,8 @@
 """A disk that cannot be used at the start: the device decides all the same, delivers what it can, and says so."""
 
-import os
-import subprocess
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from appliance.outbox import Outbox
 from appliance.sim.clock import ManualClock
 from appliance.sim.meter import RecordingMeter
 from tests.broker import Mosquitto
+from tests.mounts import small_disk
 from tests.system.device import BASE, Device
 from tests.system.scenes import cards, config
 from tests.system.subscriber import mosquitto_sub
@@ -21,36 +22,32 @@ ALERTS = 30
 WORDS = "outbox is in memory until the next start: check the disk"
 
 
-def unmakeable(folder: Path) -> Path:
+@contextmanager
+def unmakeable(folder: Path) -> Iterator[Path]:
     """A state folder that nobody can make: a file stands in its way."""
     (folder / "file").touch()
-    return folder / "file" / "state"
+    yield folder / "file" / "state"
 
 
-def full(folder: Path) -> Path:
-    """A state folder on a file system without a free byte; needs root."""
+@contextmanager
+def full(folder: Path) -> Iterator[Path]:
+    """A state folder on a file system without a free byte."""
     state = folder / "full"
-    state.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(state)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("needs root, and leave to mount")
-    with (state / "ballast").open("wb", buffering=0) as ballast:
-        while True:
-            try:
+    with small_disk(state, "64k"):
+        with (state / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while True:
                 ballast.write(b"x" * 4096)
-            except OSError:
-                return state
+        yield state
 
 
 @pytest.mark.broker
 @pytest.mark.parametrize("make_folder", [unmakeable, full])
 def test_a_disk_that_cannot_be_used_stops_neither_decisions_nor_alerts(
-    tmp_path: Path, mosquitto: Mosquitto, make_folder: Callable[[Path], Path]
+    tmp_path: Path, mosquitto: Mosquitto, make_folder: Callable[[Path], AbstractContextManager[Path]]
 ) -> None:
-    state = make_folder(tmp_path)
-    made = config(tmp_path, mosquitto.port, {"desk": cards(tmp_path / "cards.npz", ALERTS, rate_hz=50.0)})
-    made = {**made, "node": {"id": "n1", "state_dir": str(state)}}
-    try:
+    with make_folder(tmp_path) as state:
+        made = config(tmp_path, mosquitto.port, {"desk": cards(tmp_path / "cards.npz", ALERTS, rate_hz=50.0)})
+        made = {**made, "node": {"id": "n1", "state_dir": str(state)}}
         with mosquitto_sub(tmp_path, mosquitto, "sub") as subscriber, Device(tmp_path, made) as device:
             assert device.end() == 0
             eventually(lambda: len(subscriber.seqs("desk")) >= ALERTS)
@@ -61,9 +58,6 @@ def test_a_disk_that_cannot_be_used_stops_neither_decisions_nor_alerts(
             assert status["overall"] != "ok"
             assert WORDS in status["faults"]
             assert len(device.log("outbox is in memory until the next start")) == 1
-    finally:
-        if make_folder is full:
-            subprocess.run(["umount", "--lazy", str(state)], check=True)
 
 
 @pytest.mark.broker

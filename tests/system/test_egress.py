@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Mosquitto
-from tests.conftest import without
+from tests.conftest import cannot, without
 from tests.system.device import Device
 from tests.system.scenes import cards, config
 from tests.system.subscriber import mosquitto_sub
@@ -26,7 +26,7 @@ def test_only_the_broker_is_ever_contacted(tmp_path: Path, mosquitto: Mosquitto)
     if shutil.which("strace") is None:
         without("strace")
     if subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True).returncode:
-        pytest.skip("this machine does not let strace trace (ptrace is forbidden)")
+        cannot("this machine does not let strace trace (ptrace is forbidden)")
     record = tmp_path / "strace.txt"
     traced = ("strace", "-f", "--seccomp-bpf", "-e", f"trace={TALKING}", "-o", str(record))
     program = (*traced, sys.executable, "-m", "appliance", "run", "--config")

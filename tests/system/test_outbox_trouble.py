@@ -1,10 +1,6 @@
 """Fault 9: what may happen to the outbox of a running device, and what then becomes of alerts and of the loop."""
 
-import os
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,31 +12,19 @@ from appliance.outbox import Depth, Outbox
 from appliance.sim.clock import ManualClock
 from appliance.sim.meter import RecordingMeter
 from tests.broker import Mosquitto, free_port
+from tests.mounts import small_disk
 from tests.system.device import BASE, Device, scrape
 from tests.system.running import Running
 from tests.system.scenes import cards, config, lamp
 from tests.system.subscriber import mosquitto_sub
 from tests.waiting import eventually
 
-DISK_BYTES = 8_000_000
+DISK = "8m"
 """Room for the outbox's log, which is cut at 4 MiB, and no more."""
 ALERTS = 400
 BACKLOG = 100_000
 PATIENCE_RATIO = 5.0
 """How much longer a start may take with a backlog; reading it all would make it some fifty times as long."""
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of ``DISK_BYTES``; needs root."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("needs root, and leave to mount: a full disk is made of a small tmpfs")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.slow
@@ -55,7 +39,7 @@ def test_a_full_disk_stops_neither_decisions_nor_alerts_and_both_come_through_wh
     def decisions() -> int:
         return int(scrape(port, "edge_decisions_total", outcome_state="result") or 0)
 
-    with small_disk(tmp_path / "state"), mosquitto_sub(tmp_path, mosquitto, "sub", "-c") as subscriber:
+    with small_disk(tmp_path / "state", DISK), mosquitto_sub(tmp_path, mosquitto, "sub", "-c") as subscriber:
         mosquitto.pause()
         with Device(tmp_path, made) as device:
             eventually(lambda: decisions() >= 20)
