@@ -1,14 +1,6 @@
-"""Prints the tables of the code into the documentation: ``python -m appliance.ladder_page --write docs/edge-tpu.md``.
-
-Between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` a page holds what ``BLOCKS[NAME]`` makes of the code; the
-rest is written by hand and left alone. Without ``--write`` the blocks are printed. ``tests/architecture`` compares.
-"""
+"""Prints what the code knows of Edge TPUs: ``python -m appliance.ladder_page --write docs/edge-tpu.md``."""
 
 import re
-import sys
-from argparse import ArgumentParser
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from appliance.core import advice, recovery
 from appliance.core.backoff import Backoff
@@ -16,8 +8,8 @@ from appliance.core.catalogue import FLAT, METRICS
 from appliance.core.discovery import discovery
 from appliance.core.identity import Identity
 from appliance.core.recovery import RUNGS, SERVES, State
+from appliance.pages import Page, table
 
-COMMAND = "python -m appliance.ladder_page --write docs/edge-tpu.md"
 TPU_METRIC = re.compile(r"edge_(tpu_|abandoned_workers|backend_active|failover|blind_seconds)")
 """Metrics that tell how Edge TPUs are, and what it means for the decisions."""
 _EXAMPLE = Identity("edge", "NODE", "name", "", "", "", "homeassistant")
@@ -92,37 +84,17 @@ def metrics_table() -> str:
     return table(("metric", "kind", "tells", "on the metrics topic"), rows)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "diagram": ladder_diagram,
-    "ladder": ladder_table,
-    "advice": advice_table,
-    "entities": entities_table,
-    "metrics": metrics_table,
-}
-"""What a page may hold between markers of these names."""
-
-
-def rewritten(page: str) -> str:
-    """Return ``page`` with each of its blocks as the code has it now; every one of ``BLOCKS`` must be there, once."""
-    for name, block in BLOCKS.items():
-        begin, end = f"<!-- {name}:begin -->\n", f"\n<!-- {name}:end -->"
-        before, _, rest = page.partition(begin)
-        _, found, after = rest.partition(end)
-        once = found and page.count(begin) == page.count(end) == 1
-        assert once, f"the page must have one {begin.strip()} and after it one {end.strip()}"
-        page = f"{before}{begin}\n{block()}\n{end}{after}"
-    return page
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the blocks, or write them into a page."""
-    parser = ArgumentParser(prog="python -m appliance.ladder_page", description="Print the code's tables.")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="rewrite the blocks of this page, in place")
-    page: Path | None = parser.parse_args(arguments).write
-    if page is None:
-        sys.stdout.write("\n\n".join(block() for block in BLOCKS.values()) + "\n")
-        return
-    page.write_text(rewritten(page.read_text(encoding="utf-8")), encoding="utf-8")
+PAGE = Page(
+    "appliance.ladder_page",
+    "docs/edge-tpu.md",
+    {
+        "diagram": ladder_diagram,
+        "ladder": ladder_table,
+        "advice": advice_table,
+        "entities": entities_table,
+        "metrics": metrics_table,
+    },
+)
 
 
 def _leads_most(event: str) -> bool:
@@ -136,12 +108,5 @@ def _span(wait: Backoff) -> str:
     return f"{wait.min_s:g} to {wait.max_s:g} s"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown; what its cells hold is shown as it is."""
-    lines = [[cell.replace("|", "\\|").replace("<", "\\<") for cell in line] for line in (head, *rows)]
-    lines.insert(1, ["---"] * len(head))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 if __name__ == "__main__":
-    main()
+    PAGE.main()

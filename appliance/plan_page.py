@@ -1,18 +1,9 @@
-"""Prints the plan of an update into the documentation: ``python -m appliance.plan_page --write docs/updates.md``.
+"""Prints the plan of an update into the documentation: ``python -m appliance.plan_page --write docs/updates.md``."""
 
-As ``ladder_page`` does: between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` a page holds what ``BLOCKS[NAME]``
-makes of the code; the rest is written by hand and left alone. Without ``--write`` the blocks are printed.
-"""
-
-import sys
-from argparse import ArgumentParser
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-
+from appliance.pages import Page, table
 from appliance.trust import plan
 from appliance.trust.state import Stage
 
-COMMAND = "python -m appliance.plan_page --write docs/updates.md"
 _CLASSES = {
     "updater": (plan.UPDATER_STAGES, "fill:#1565c0,color:#fff"),
     "loop": (plan.LOOP_STAGES, "fill:#f9a825,color:#000"),
@@ -46,51 +37,24 @@ def plan_table() -> str:
         "where its publisher asks for it."
     )
     head = ("stage", "event", "next stage", "the candidate", "why")
-    return f"{_table(head, plan.rows())}\n\n{bounds}"
+    return f"{table(head, plan.rows())}\n\n{bounds}"
 
 
 def held_table() -> str:
     """Return what an update may wait for, as the status and Home Assistant tell it."""
-    return _table(("held", "means"), [(f"`{word}`", meaning) for word, meaning in plan.HELD_WORDS.items()])
+    return table(("held", "means"), [(f"`{word}`", meaning) for word, meaning in plan.HELD_WORDS.items()])
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "plan-diagram": plan_diagram,
-    "plan-table": plan_table,
-    "plan-held": held_table,
-}
-"""What a page may hold between markers of these names."""
-
-
-def rewritten(page: str) -> str:
-    """Return ``page`` with each of its blocks as the code has it now; every one of ``BLOCKS`` must be there, once."""
-    for name, block in BLOCKS.items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        before, _, rest = page.partition(begin)
-        _, found, after = rest.partition(end)
-        once = found and page.count(begin) == page.count(end) == 1
-        assert once, f"the page must have one {begin} and after it one {end}"
-        page = f"{before}{begin}\n\n{block()}\n\n{end}{after}"
-    return page
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the blocks, or write them into a page."""
-    parser = ArgumentParser(prog="python -m appliance.plan_page", description="Print the plan of an update.")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="rewrite the blocks of this page, in place")
-    page: Path | None = parser.parse_args(arguments).write
-    if page is None:
-        sys.stdout.write("\n\n".join(block() for block in BLOCKS.values()) + "\n")
-        return
-    page.write_text(rewritten(page.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (head, *rows)]
-    lines.insert(1, ["---"] * len(head))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+PAGE = Page(
+    "appliance.plan_page",
+    "docs/updates.md",
+    {
+        "plan-diagram": plan_diagram,
+        "plan-table": plan_table,
+        "plan-held": held_table,
+    },
+)
 
 
 if __name__ == "__main__":
-    main()
+    PAGE.main()

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.conftest import cannot
@@ -31,6 +31,15 @@ def small_disk(point: Path, size: str) -> Iterator[None]:
     point.mkdir(exist_ok=True)
     with mounted(point, "-t", "tmpfs", "-o", f"size={size}", "none"):
         yield
+
+
+def fill(disk: Path) -> Path:
+    """Leave not a byte free; returns the file that takes it all."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as stream, suppress(OSError):
+        while True:
+            stream.write(b"x" * 4096)
+    return ballast
 
 
 @contextmanager

@@ -303,3 +303,10 @@ def reply(status: str, content: bytes = b"", *headers: str, length: int | None =
     """An HTTP answer."""
     told = f"Content-Length: {len(content) if length is None else length}"
     return "\r\n".join([f"HTTP/1.1 {status}", told, *headers, "", ""]).encode() + content
+
+
+def published(hub: Path) -> Publisher:
+    """A publisher with one update."""
+    made = Publisher(hub)
+    made.publish(1)
+    return made

@@ -2,13 +2,13 @@
 
 import hashlib
 import hmac
-import os
 import platform
 import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from appliance.adapters import durable
 from appliance.errors import ConfigError
 
 MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
@@ -43,14 +43,8 @@ def _kept_id(state_dir: Path) -> str:
     if _NODE_ID.fullmatch(kept):
         return kept
     drawn = secrets.token_hex(_ID_DIGITS // 2)
-    part = file.with_name(f"{NODE_ID_FILE}.part")
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="ascii") as stream:
-            stream.write(f"{drawn}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
+        durable.replace(file, f"{drawn}\n".encode("ascii"), part=file.with_name(f"{NODE_ID_FILE}.part"))
     except OSError as error:
         msg = f"node.id: this system has no machine id, and {file} cannot be written ({error.strerror}); give node.id"
         raise ConfigError(msg) from error

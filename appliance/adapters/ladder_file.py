@@ -5,8 +5,6 @@ it, takes its name in one step, and the folder is synced after that. A file that
 and a disk that cannot be written keeps nothing new; both are logged, and neither ends anything.
 """
 
-import contextlib
-import os
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from appliance.adapters import durable
 from appliance.log import FaultLog, get
 from appliance.schema import Section
 
@@ -97,13 +96,10 @@ class LadderFile:
             return
         try:
             self._part.parent.mkdir(parents=True, exist_ok=True)
-            _write(self._part, _Form(version=FORM_VERSION, **asdict(kept)).model_dump_json().encode() + b"\n")
-            self._on_disk = None  # from here on it may be the one or the other
-            self._part.replace(self._file)
-            _sync(self._file.parent)
+            self._on_disk = None  # until it has ended, it may be the one or the other
+            content = _Form(version=FORM_VERSION, **asdict(kept)).model_dump_json().encode() + b"\n"
+            durable.replace(self._file, content, part=self._part)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._part.unlink()
             self._faults.failed(self._file.name, f"{self._file}: cannot be written: {error.strerror}")
             return
         self._on_disk = kept
@@ -137,20 +133,3 @@ def _sound(kept: Kept) -> Kept:
         dfu_rounds=min(max(0, kept.dfu_rounds), COUNT_MAX),
         path=kept.path if _PATH.fullmatch(kept.path) else "",
     )
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file whole, and have it on the disk. Raises OSError."""
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Have the names in ``folder`` on the disk. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,14 +5,13 @@ the file as it was or as it was to be. Nothing depends on it: without it, or whe
 their backends in the configured order.
 """
 
-import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from appliance.adapters import durable
 from appliance.core.routing import ROUTES_MAX, Route, Situation, Timing
 from appliance.errors import ConfigError
 from appliance.log import get
@@ -104,16 +103,8 @@ class RouteFile:
         """
         form = _Form(version=FORM_VERSION, routes=tuple(_form(route) for route in routes))
         try:
-            self._part.parent.mkdir(parents=True, exist_ok=True)
-            with self._part.open("wb") as stream:
-                stream.write(form.model_dump_json(indent=1).encode() + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            self._part.replace(self.file)
-            _sync(self.file.parent)
+            durable.replace(self.file, form.model_dump_json(indent=1).encode() + b"\n", part=self._part)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._part.unlink()
             msg = f"{self.file}: cannot be written: {error.strerror}; run this as the user that the appliance runs as"
             raise ConfigError(msg) from error
 
@@ -135,12 +126,3 @@ def _form(route: Route) -> _Route:
         settings=situation.settings,
         timings=timings,
     )
-
-
-def _sync(folder: Path) -> None:
-    """Have the names in ``folder`` on the disk. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,17 +12,22 @@ from appliance.hub.folder import ModelFolder
 from appliance.hub.lighter import Gate
 from appliance.hub.options import HUB, HubOption, KeysOption, PassphraseOption, console, keyring, say
 from appliance.hub.progress import shown
-from appliance.hub.publish import Order, publish
+from appliance.hub.publish import Order, Published, publish
 from appliance.hub.table import published_table
-from appliance.trust.manifest import DURATION_S_MAX, SHADOW_FRAMES_MAX, TRIES_MAX, Terms
+from appliance.trust.manifest import (
+    DECISIONS_MAX,
+    DURATION_S_MAX,
+    SHADOW_FRAMES_MAX,
+    SUMMARY_CHARACTERS_MAX,
+    TRIES_MAX,
+    Terms,
+)
 
 BASES = 3
 BASES_MAX = 32
 """A manifest names 64 bundles at most."""
-SUMMARY_CHARACTERS_MAX = 200
 LOSS_MAX = 0.005
 DEAD_ZONE_LSB_MAX = 3
-DECISIONS_MAX = 1_000_000
 DEFAULT = Terms()
 MODEL_DIR_HELP = "A model folder, as models/person/1.2.0."
 
@@ -34,7 +39,19 @@ _share = partial(typer.Option, min=0.0, max=1.0)
 
 BasesOption = Annotated[int, _number("--from", max=BASES_MAX, metavar="N", help="Deltas from the last N fielded.")]
 RolloutOption = Annotated[int, _number("--rollout", max=100, metavar="PERCENT", help="Share of devices it is for.")]
-SummaryOption = Annotated[str, typer.Option("--summary", metavar="TEXT", help="What is new, for people at devices.")]
+
+
+def _short(summary: str) -> str:
+    """Refuse a summary that could not be signed."""
+    if len(summary) > SUMMARY_CHARACTERS_MAX:
+        message = f"--summary has {len(summary)} characters; {SUMMARY_CHARACTERS_MAX} are the most"
+        raise typer.BadParameter(message)
+    return summary
+
+
+SummaryOption = Annotated[
+    str, typer.Option("--summary", metavar="TEXT", help="What is new, for people at devices.", callback=_short)
+]
 ConsentOption = Annotated[bool, typer.Option("--consent", help="Somebody has to say yes on each device.")]
 NoWholeOption = Annotated[bool, typer.Option("--no-whole", help="Deltas only: never the whole model.")]
 PinOption = Annotated[bool, typer.Option(help="Write its weights on the scales of the version before.")]
@@ -117,9 +134,6 @@ def publish_command(
     if dead_zone and (evaluate is None or not pin_scales):
         message = "--dead-zone may erase an update: it needs --pin-scales and --evaluate FILE.npz"
         raise typer.BadParameter(message)
-    if len(summary) > SUMMARY_CHARACTERS_MAX:
-        message = f"--summary has {len(summary)} characters; {SUMMARY_CHARACTERS_MAX} are the most"
-        raise typer.BadParameter(message)
     terms = Terms(
         tries=tries,
         shadow_frames=shadow_frames,
@@ -141,10 +155,15 @@ def publish_command(
         gate=Gate(evaluate, gate, dead_zone) if pin_scales else None,
     )
     with opened(hub, keyring(hub, keys, passphrase)) as desk, shown() as told:
-        done = publish(desk, order, told)
+        _tell(publish(desk, order, told), order)
+
+
+def _tell(done: Published, order: Order) -> None:
+    """Show what was published."""
     if done.pinning:
         say(done.pinning)
     console().print(published_table(done))
-    if bases and not any(each.base and each.signed for each in done.made):
+    if order.bases and not any(each.base and each.signed for each in done.made):
         say("no delta: no version is noted as fielded (`appliance hub field`), or none is worth it")
-    say(f"{done.folder.name} {done.folder.version} is published for {rollout} % of devices, as number {done.sequence}")
+    name, percent = f"{done.folder.name} {done.folder.version}", order.rollout_percent
+    say(f"{name} is published for {percent} % of devices, as number {done.sequence}")

@@ -23,6 +23,8 @@ BUNDLE_BYTES_MAX = 128 * 1024 * 1024
 """As much as a model folder may have."""
 MEMORY_BYTES_MAX = 512 * 1024 * 1024
 TRIES_MAX = 10
+DECISIONS_MAX = 1_000_000
+SUMMARY_CHARACTERS_MAX = 200
 SHADOW_FRAMES_MAX = 1000
 DURATION_S_MAX = 7 * 86_400.0
 
@@ -49,7 +51,7 @@ class Terms(_Signed):
     """Live frames that the running model and the candidate both judge before it may decide anything."""
     agreement_min: float = Field(default=0.8, ge=0.0, le=1.0)
     """Share of them on which both must agree."""
-    decisions_min: int = Field(default=50, ge=1, le=1_000_000)
+    decisions_min: int = Field(default=50, ge=1, le=DECISIONS_MAX)
     """Results that the candidate must give in the trial."""
     duration_s: float = Field(default=300.0, ge=0.0, le=DURATION_S_MAX)
     """Shortest trial, in seconds of the process."""
@@ -82,7 +84,7 @@ class Custom(_Signed):
     """Ids of models with a higher sequence from which a device may go back to this one."""
     retry: bool = False
     """Whether a device on which it failed may try it again."""
-    summary: str = Field(default="", max_length=200)
+    summary: str = Field(default="", max_length=SUMMARY_CHARACTERS_MAX)
     terms: Terms = Terms()
 
 

@@ -6,58 +6,74 @@ from pathlib import Path
 
 import pytest
 
-from appliance import ladder_page
+from appliance import ladder_page, plan_page
 from appliance.config import parse
 from appliance.config.device import ModelConfig, TpuConfig
 from appliance.core import recovery, wire
 from appliance.core.health import assess
 from appliance.core.recovery import State
 from appliance.core.types import ClockState
+from appliance.pages import Page, table
 from tests.core.making import IDENTITY, STAMP, keys_of, make_channel_health, make_outbox_health
 from tests.core.tpus import make_tpu
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docs" / "edge-tpu.md"
 PAGE = FILE.read_text(encoding="utf-8")
+PAGES = (ladder_page.PAGE, plan_page.PAGE)
+BLOCKS = [(page, name) for page in PAGES for name in page.blocks]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.module)
+every_block = pytest.mark.parametrize(("page", "name"), BLOCKS, ids=[name for _, name in BLOCKS])
 
 
-def test_the_tables_of_the_page_are_those_of_the_code() -> None:
-    assert ladder_page.rewritten(PAGE) == PAGE, f"run: {ladder_page.COMMAND}"
-    assert ladder_page.COMMAND in PAGE, "the page says how it is brought up to date"
+def text_of(page: Page) -> str:
+    return (ROOT / page.file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ladder_page.BLOCKS)
+@every_page
+def test_the_tables_of_the_page_are_those_of_the_code(page: Page) -> None:
+    assert page.rewritten(text_of(page)) == text_of(page), f"run: {page.command}"
+
+
+@every_page
+def test_the_page_says_how_it_is_brought_up_to_date(page: Page) -> None:
+    assert page.command in text_of(page)
+
+
+@every_block
 def test_a_page_that_fell_behind_is_brought_up_to_date_and_nothing_else_of_it_changes(
-    name: str, tmp_path: Path
+    page: Page, name: str, tmp_path: Path
 ) -> None:
-    block = ladder_page.BLOCKS[name]()
-    page = tmp_path / "page.md"
-    page.write_text(PAGE.replace(block, "| of a year ago |"), encoding="utf-8")
-    ladder_page.main(["--write", str(page)])
-    assert page.read_text(encoding="utf-8") == PAGE
+    file = tmp_path / "page.md"
+    file.write_text(text_of(page).replace(page.blocks[name](), "| of a year ago |"), encoding="utf-8")
+    page.main(["--write", str(file)])
+    assert file.read_text(encoding="utf-8") == text_of(page)
 
 
-@pytest.mark.parametrize("name", ladder_page.BLOCKS)
+@every_block
 @pytest.mark.parametrize("place", ["begin", "end"])
-def test_a_page_that_lost_a_mark_is_refused_and_not_written_over(name: str, place: str, tmp_path: Path) -> None:
-    mark = f"<!-- {name}:{place} -->"
-    page = tmp_path / "page.md"
-    swapped = PAGE.replace(f"{name}:begin", f"{name}:x").replace(f"{name}:end", f"{name}:begin")
+def test_a_page_that_lost_a_mark_is_refused_and_not_written_over(
+    page: Page, name: str, place: str, tmp_path: Path
+) -> None:
+    mark, text = f"<!-- {name}:{place} -->", text_of(page)
+    file = tmp_path / "page.md"
+    swapped = text.replace(f"{name}:begin", f"{name}:x").replace(f"{name}:end", f"{name}:begin")
     for broken in (
-        PAGE.replace(mark, ""),
-        PAGE.replace(mark, f"{mark}\n\n{mark}"),
+        text.replace(mark, ""),
+        text.replace(mark, f"{mark}\n\n{mark}"),
         swapped.replace(f"{name}:x", f"{name}:end"),
     ):
-        page.write_text(broken, encoding="utf-8")
+        file.write_text(broken, encoding="utf-8")
         with pytest.raises(AssertionError, match=mark):
-            ladder_page.main(["--write", str(page)])
-        assert page.read_text(encoding="utf-8") == broken
+            page.main(["--write", str(file)])
+        assert file.read_text(encoding="utf-8") == broken
 
 
-def test_without_a_page_the_tables_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    ladder_page.main([])
+@every_page
+def test_without_a_page_the_tables_are_printed(page: Page, capsys: pytest.CaptureFixture[str]) -> None:
+    page.main([])
     printed = capsys.readouterr().out
-    assert all(block() in printed for block in ladder_page.BLOCKS.values())
+    assert all(block() in printed for block in page.blocks.values())
 
 
 def test_the_ladder_is_printed_row_by_row_in_the_order_of_the_code() -> None:
@@ -86,10 +102,10 @@ def test_the_diagram_has_an_arrow_for_each_row_and_a_colour_for_each_state() -> 
 def test_what_a_cell_holds_stays_in_its_cell_and_is_seen() -> None:
     """A bar would end the cell, and what looks like a tag would not be shown."""
     for block in (ladder_page.ladder_table(), ladder_page.advice_table(), ladder_page.metrics_table()):
-        table = block.partition("\n\n")[0].splitlines()
-        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+        lines = block.partition("\n\n")[0].splitlines()
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
         assert not re.search(r"(?<!\\)<", block)
-    assert ladder_page.table(("a | b", "c"), [("<name>", "d")]).splitlines() == [
+    assert table(("a | b", "c"), [("<name>", "d")]).splitlines() == [
         "| a \\| b | c |",
         "| --- | --- |",
         "| \\<name> | d |",

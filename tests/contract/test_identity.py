@@ -1,5 +1,6 @@
 """The device's id stays its own, and tells nobody the machine id."""
 
+import os
 import re
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def test_without_a_machine_id_one_is_drawn_once_and_kept(tmp_path: Path, text: s
     assert re.fullmatch(r"[0-9a-f]{12}", first)
     assert node_id(state_dir, files) == first
     assert node_id(tmp_path / "another device", files) != first
+
+
+def test_an_id_is_told_to_nobody_before_a_power_cut_could_take_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    node_id(tmp_path, [])
+    assert synced[-2:] == [tmp_path / f"{NODE_ID_FILE}.part", tmp_path], "the content, and then its name"
 
 
 def test_a_kept_id_that_is_damaged_is_drawn_again(tmp_path: Path) -> None:

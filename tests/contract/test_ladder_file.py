@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from appliance.adapters.ladder_file import COUNT_MAX, FILE_BYTES_MAX, Kept, LadderFile
 from appliance.sim.clock import ManualClock
-from tests.mounts import read_only
+from tests.mounts import fill, read_only, small_disk
 
 GIVEN_UP = Kept(replace_hardware=True, rounds=6, dfu_rounds=1, path="2-1.4")
 WORN = Kept(rounds=2, path="apex_0")
@@ -182,16 +182,18 @@ def test_a_part_of_a_file_that_a_power_cut_left_is_neither_read_nor_in_the_way(t
 
 def test_a_full_disk_is_told_once_and_so_is_its_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    file = made(tmp_path)
-    file.save(GIVEN_UP)
-    for _ in range(3):
-        part_of(tmp_path).symlink_to("/dev/full")
+    with small_disk(tmp_path, "64k"):
+        file = made(tmp_path)
+        file.save(GIVEN_UP)
+        ballast = fill(tmp_path)
+        for _ in range(3):
+            file.save(WORN)
+        assert made(tmp_path).load() == GIVEN_UP, "what was there stays"
+        (full,) = said(caplog)
+        assert full["reason"] == f"{file_of(tmp_path)}: cannot be written: No space left on device"
+        ballast.unlink()
         file.save(WORN)
-    assert made(tmp_path).load() == GIVEN_UP, "what was there stays"
-    (full,) = said(caplog)
-    assert full["reason"] == f"{file_of(tmp_path)}: cannot be written: No space left on device"
-    file.save(WORN)
-    assert made(tmp_path).load() == WORN
+        assert made(tmp_path).load() == WORN
     assert [event["event"] for event in said(caplog)] == ["fault", "recovered"]
 
 

@@ -9,55 +9,20 @@ import pytest
 
 from appliance.adapters.tpu_bus.recovery_request import ANSWER_S, SEEN, SOCKET
 from appliance.core.accelerator import USB_ID_DFU, USB_ID_RUNTIME
-from tests.conftest import without
+from tests.units import SYSTEMD, exposed, values, wrong_with
 
-SYSTEMD = Path(__file__).parents[2] / "systemd"
 SOCKET_UNIT = SYSTEMD / "appliance-tpu-recovery.socket"
 SERVICE_UNIT = SYSTEMD / "appliance-tpu-recovery@.service"
 RULES = SYSTEMD / "udev/rules.d/60-edge-tpu.rules"
-EXPOSURE_MAX = 20
-"""In tenths, as systemd-analyze counts: a root service is given 96 without any hardening."""
+INSTALLED = (SOCKET_UNIT, SERVICE_UNIT, SYSTEMD / "appliance.service")
 
 
-@pytest.fixture
-def systemd_analyze() -> None:
-    """Where a missing package is a failure, this one is."""
-    if shutil.which("systemd-analyze") is None:
-        without("systemd")
-
-
-needs_systemd = pytest.mark.usefixtures("systemd_analyze")
-
-
-def values(file: Path, key: str) -> list[str]:
-    return re.findall(rf"^{key}=(.*)$", file.read_text(), re.MULTILINE)
-
-
-def installed(folder: Path) -> list[str]:
-    """The units with a program that is installed where tests run."""
-    paths = []
-    for unit in (SOCKET_UNIT, SERVICE_UNIT, SYSTEMD / "appliance.service"):
-        copy = folder / unit.name
-        copy.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE))
-        paths.append(str(copy))
-    return paths
-
-
-@needs_systemd
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
-    check = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *installed(tmp_path)]
-    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "appliance" not in done.stderr
+    assert wrong_with(INSTALLED, tmp_path) == ""
 
 
-@needs_systemd
 def test_the_recovery_service_may_do_little_though_it_is_root(tmp_path: Path) -> None:
-    installed(tmp_path)
-    limit = ["--offline=yes", f"--threshold={EXPOSURE_MAX}"]
-    check = ["systemd-analyze", "security", *limit, str(tmp_path / SERVICE_UNIT.name)]
-    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout[-300:]
+    assert exposed(SERVICE_UNIT, tmp_path) == ""
 
 
 def test_only_the_appliance_reaches_the_service_and_one_request_at_a_time() -> None:

@@ -1,63 +1,27 @@
 """What is installed for updates: the run, its timer, the two things that start it early, and the stick's part."""
 
-import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from appliance.config import UpdateConfig
-from tests.conftest import without
+from tests.units import SYSTEMD, exposed, values, wrong_with
 
-SYSTEMD = Path(__file__).parents[2] / "systemd"
 RUN, TIMER, CONSENT = (SYSTEMD / f"appliance-update.{kind}" for kind in ("service", "timer", "path"))
 STICK = SYSTEMD / "appliance-update-stick@.service"
 RULES = SYSTEMD / "udev/rules.d/61-edge-update.rules"
 DISPATCHER = SYSTEMD / "NetworkManager/dispatcher.d/50-appliance-update"
-EXPOSURE_MAX = 20
-"""In tenths, as systemd-analyze counts: a service is given 96 without any hardening."""
+INSTALLED = (RUN, TIMER, CONSENT, STICK, SYSTEMD / "appliance.service")
 
 
-@pytest.fixture
-def systemd_analyze() -> None:
-    """Where a missing package is a failure, this one is."""
-    if shutil.which("systemd-analyze") is None:
-        without("systemd")
-
-
-needs_systemd = pytest.mark.usefixtures("systemd_analyze")
-
-
-def values(file: Path, key: str) -> list[str]:
-    return re.findall(rf"^{key}=(.*)$", file.read_text(), re.MULTILINE)
-
-
-def installed(folder: Path) -> dict[str, str]:
-    """The units with programs that are installed where tests run."""
-    paths = {}
-    for unit in (RUN, TIMER, CONSENT, STICK, SYSTEMD / "appliance.service"):
-        copy = folder / unit.name
-        copy.write_text(re.sub(r"^(Exec\w+)=\+?/(opt|usr)\S+", r"\1=/bin/true", unit.read_text(), flags=re.MULTILINE))
-        paths[unit.name] = str(copy)
-    return paths
-
-
-@needs_systemd
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
-    check = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *installed(tmp_path).values()]
-    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "appliance" not in done.stderr
+    assert wrong_with(INSTALLED, tmp_path) == ""
 
 
-@needs_systemd
 @pytest.mark.parametrize("unit", [RUN, STICK], ids=lambda unit: unit.name)
 def test_neither_process_may_do_much(unit: Path, tmp_path: Path) -> None:
-    file = installed(tmp_path)[unit.name]
-    check = ["systemd-analyze", "security", "--offline=yes", f"--threshold={EXPOSURE_MAX}", file]
-    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout[-300:]
+    assert exposed(unit, tmp_path) == ""
 
 
 @pytest.mark.parametrize("unit", [RUN, STICK], ids=lambda unit: unit.name)

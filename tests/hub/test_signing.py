@@ -13,7 +13,7 @@ from appliance.errors import HubError
 from appliance.hub import disk
 from appliance.hub.signing import DRAFT, Role, SignedRepository
 from appliance.trust.metadata import Trusted
-from tests.repositories import DAY, MODEL, NOW, Device, Files, Publisher, custom, new_key
+from tests.repositories import DAY, MODEL, NOW, Device, Files, Publisher, custom, new_key, published
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +23,7 @@ def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
-    made = Publisher(tmp_path_factory.mktemp("founded"))
-    made.publish(1)
-    return made
+    return published(tmp_path_factory.mktemp("founded"))
 
 
 @pytest.fixture

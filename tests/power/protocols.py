@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.adapters.slots import durable
+from appliance.adapters import durable
 from tests.power.marks import mark
 
 OLD, NEW = (random.Random(number).randbytes(200_000) for number in (1, 2))  # noqa: S311 - filling, no secret

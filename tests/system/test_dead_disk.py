@@ -1,6 +1,5 @@
 """A disk that cannot be used at the start: the device decides all the same, delivers what it can, and says so."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from appliance.outbox import Outbox
 from appliance.sim.clock import ManualClock
 from appliance.sim.meter import RecordingMeter
 from tests.broker import Mosquitto
-from tests.mounts import small_disk
+from tests.mounts import fill, small_disk
 from tests.system.device import BASE, Device
 from tests.system.scenes import cards, config
 from tests.system.subscriber import mosquitto_sub
@@ -34,9 +33,7 @@ def full(folder: Path) -> Iterator[Path]:
     """A state folder on a file system without a free byte."""
     state = folder / "full"
     with small_disk(state, "64k"):
-        with (state / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-            while True:
-                ballast.write(b"x" * 4096)
+        fill(state)
         yield state
 
 

@@ -35,6 +35,7 @@ from tests.repositories import (
     Signer,
     body_of,
     new_key,
+    published,
     signed_by,
 )
 
@@ -50,9 +51,7 @@ def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
-    made = Publisher(tmp_path_factory.mktemp("founded"))
-    made.publish(1)
-    return made
+    return published(tmp_path_factory.mktemp("founded"))
 
 
 @pytest.fixture

@@ -13,16 +13,14 @@ from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
 from appliance.errors import MetadataError
 from appliance.trust.metadata import REMEMBERED, Trusted, file_of
 from appliance.trust.signed import BYTES_MAX
-from tests.repositories import NOW, Files, Publisher, Signer, body_of, new_key, signed_by
+from tests.repositories import NOW, Files, Publisher, Signer, body_of, new_key, published, signed_by
 
 Tree = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def publisher(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
-    made = Publisher(tmp_path_factory.mktemp("hub"))
-    made.publish(1)
-    return made
+    return published(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from securesystemslib.formats import encode_canonical
 from appliance.errors import MetadataError
 from appliance.hub.signing import Role
 from appliance.trust.metadata import Trusted
-from tests.repositories import Files, Publisher, Signer, body_of
+from tests.repositories import Files, Publisher, Signer, body_of, published
 from tests.trust.test_metadata_kept import assert_a_cut_is_harmless
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -27,9 +27,7 @@ MEMORY_BYTES = 192 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 def publisher(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
-    made = Publisher(tmp_path_factory.mktemp("hub"))
-    made.publish(1)
-    return made
+    return published(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from appliance.adapters.slots.durable import FILE_MODE
+from appliance.adapters.durable import FILE_MODE
 from appliance.errors import StoreError
 
 WAIT_S = 10.0

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from appliance.adapters.slots import durable, medium
+from appliance.adapters import durable
+from appliance.adapters.slots import medium
 from appliance.errors import StateError
 from appliance.trust.stored import NOTE_BYTES_MAX, read_note, write_note
 

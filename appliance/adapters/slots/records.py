@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from appliance.adapters.slots import durable
+from appliance.adapters import durable
 from appliance.errors import StateError, StoreError
 from appliance.trust.state import RECORD_BYTES_MAX, ModelState, decode, encode
 

@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from appliance.adapters.slots import durable, medium
+from appliance.adapters import durable
+from appliance.adapters.slots import medium
 from appliance.adapters.slots.lock import claimed
 from appliance.adapters.slots.partial import Writing
 from appliance.errors import BundleError, StateError, StoreError

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
 
-from appliance.adapters.slots import durable
+from appliance.adapters import durable
 from appliance.adapters.slots.lock import alone, claimed, together
 from appliance.adapters.slots.partial import DiskPartial
 from appliance.adapters.slots.records import Records

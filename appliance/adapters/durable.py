@@ -44,10 +44,14 @@ def new_beside(path: Path) -> Path:
     return path.with_name(f"{NEW}{secrets.token_hex(_NAME_BYTES)}")
 
 
-def replace(file: Path, content: bytes) -> None:
-    """Give ``file`` this content, whole or not at all; makes the folders above it."""
+def replace(file: Path, content: bytes, *, part: Path | None = None) -> None:
+    """Give ``file`` this content, whole or not at all; makes the folders above it.
+
+    ``part`` is where it is written first, in the same folder. By default a name that nobody uses: for folders in which
+    what a power cut leaves is swept. A fixed one, for a file with one writer, is written over the next time.
+    """
     make_folder(file.parent)
-    part = new_beside(file)
+    part = part or new_beside(file)
     try:
         _write(part, content)
         part.replace(file)
@@ -130,7 +134,7 @@ def write_at(file: Path, content: bytes, place: int) -> None:
 
 
 def _write(file: Path, content: bytes) -> None:
-    with _naming(file), _open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+    with _naming(file), _open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
         left = memoryview(content)
         while left:
             left = left[os.write(descriptor, left) :]
