@@ -236,6 +236,7 @@ def _torn(pending: Sequence[Event], chance: random.Random) -> tuple[Event, ...]:
 def _unseen() -> Iterator[None]:
     """Mount what nobody else sees: whoever copies our mounts, as programs in namespaces do, keeps them mounted."""
     here = Path.cwd()
+    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # joining a namespace also leaves a changed root
     namespace = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _call("unshare", _CLONE_NEWNS)
@@ -243,8 +244,11 @@ def _unseen() -> Iterator[None]:
         yield
     finally:
         _call("setns", namespace, _CLONE_NEWNS)
+        os.fchdir(root)
+        os.chroot(".")
         os.chdir(here)
         os.close(namespace)
+        os.close(root)
 
 
 @contextmanager
