@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
 DELIVERED, NOT_DELIVERED, WRONG = 0, 1, 78
 ROWS, COLUMNS = 60, 120
+STACKS_CHARACTERS = 6000
+"""What is shown of one that did not end: the stacks of its threads, and what it drew last."""
 CTRL_C = b"\x03"
 UPPER_HALF = "▀"
 EXAMPLES = ("people-walking", "fraud", "heartbeat", "machine")
@@ -78,10 +80,18 @@ class Terminal:
         os.write(self.master, keys)
 
     def end(self) -> int:
-        """Wait for the end, reading all the while: a full terminal would block it."""
-        eventually(lambda: self.text() is not None and self.process.poll() is not None, within_s=TIMEOUT_S)
+        """Wait for the end, reading all the while: a full terminal would block it. What hangs says where."""
+        try:
+            self._ended(TIMEOUT_S)
+        except AssertionError:
+            self.process.send_signal(signal.SIGABRT)  # Python's fault handler then tells where each thread stands
+            self._ended(TIMEOUT_S)
+            pytest.fail(f"it did not end within {TIMEOUT_S:g} s:\n{plain(self.text())[-STACKS_CHARACTERS:]}")
         self.text()
         return self.process.wait()
+
+    def _ended(self, within_s: float) -> None:
+        eventually(lambda: self.text() is not None and self.process.poll() is not None, within_s=within_s)
 
 
 def plain(text: str) -> str:
@@ -100,7 +110,16 @@ def terminal() -> Iterator[Terminal]:
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     os.set_blocking(master, False)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    command = ["setsid", "--ctty", sys.executable, "-m", "appliance", "demo"]  # a session with this terminal
+    command = [
+        "setsid",
+        "--ctty",
+        sys.executable,
+        "-X",
+        "faulthandler",
+        "-m",
+        "appliance",
+        "demo",
+    ]  # a session with this terminal
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=ROOT, env=environment)
     os.close(slave)
     try:
