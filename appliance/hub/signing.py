@@ -132,11 +132,6 @@ class SignedRepository:
         self.set_custom(path, custom)
         return made.hashes["sha256"]
 
-    def remove_target(self, path: str) -> None:
-        """Sign a target no more. Its file stays: a device may be fetching it. Raises HubError: there is none."""
-        self._target(path)
-        del self._next[path]
-
     def set_custom(self, path: str, custom: Mapping[str, object]) -> None:
         """Replace the custom fields of a target. Raises HubError: there is none.
 

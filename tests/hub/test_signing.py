@@ -101,20 +101,7 @@ def test_a_target_is_on_disk_by_its_digest_and_unsigned_until_it_is_signed(publi
     assert "door/2/model.toml" not in {target.path for target in again(publisher).targets()}
 
 
-def test_a_target_that_is_signed_no_more_stays_on_disk_for_whoever_fetches_it(
-    publisher: Publisher, tmp_path: Path
-) -> None:
-    device = Device(tmp_path / "device", publisher.root)
-    assert device.sequences(publisher.files()) == [1]
-    for path in (f"{MODEL}/1.0.1/model.toml", f"{MODEL}/1.0.1/whole"):
-        file = publisher.repository.file_of(path)
-        publisher.repository.remove_target(path)
-        assert file.exists()
-    publisher.sign()
-    assert device.sequences(publisher.files()) == []
-
-
-@pytest.mark.parametrize("call", ["remove_target", "file_of", "set_custom"])
+@pytest.mark.parametrize("call", ["file_of", "set_custom"])
 def test_a_target_that_is_none_is_told(publisher: Publisher, call: str) -> None:
     with pytest.raises(HubError, match="door/9/whole: is no target"):
         getattr(publisher.repository, call)("door/9/whole", *([{}] if call == "set_custom" else []))

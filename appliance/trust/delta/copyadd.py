@@ -69,11 +69,6 @@ def decode(payload: Buffer, base: Buffer, size_bytes: int, sink: Sink) -> None:
     sink(start, bytes(held))
 
 
-def decode_bytes(payload: Buffer, base: Buffer, size_bytes: int) -> bytes:
-    """Make the result, whole, in memory. Raises BundleError."""
-    return b"".join(_pieces(Reader(payload), memoryview(base), size_bytes))
-
-
 def _pieces(reader: Reader, base: memoryview, size_bytes: int) -> Iterator[Buffer]:
     """Yield the result, at most ``CHUNK_BYTES`` at once. Raises BundleError."""
     steps, changes, insertions, in_place = _opened(reader, len(base), size_bytes)
