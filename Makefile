@@ -88,6 +88,7 @@ $(FORGE)/.installed: $(BIN)/python pyproject.toml constraints.txt constraints-fo
 	@touch $@
 
 bench: $(VENV)/.dev
+	@.ci/system-packages $(BIN)/python
 	@$(BIN)/appliance bench $(BENCH)
 
 clean:
