@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from appliance import config as configuration
 from appliance import log
-from appliance.errors import RefusedError, RepositoryError
+from appliance.errors import RefusedError, RepositoryError, StoreError, UpdateError
 from appliance.trust import plan
 from appliance.trust.state import ModelState
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 REFUSED, UNAVAILABLE, UNKEPT, LATER = 65, 69, 74, 75
 """Exit codes (sysexits.h): EX_DATAERR, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL."""
+FAILED: dict[type[UpdateError], int] = {RefusedError: REFUSED, RepositoryError: UNAVAILABLE, StoreError: UNKEPT}
+"""What an archive may come to, and how its command then ends."""
 STRANGER = "; it is of another publisher than update.root_file, or this device's root file is too old"
 """What a signature that is missing means to a person."""
 PERCENT_STEP = 10
@@ -56,9 +58,13 @@ def run(config: ConfigOption) -> None:
 
     Example: appliance update run --config /etc/appliance/appliance.toml
     """
+    from appliance.compose import standing  # noqa: PLC0415 - heavy imports only where they are needed
+
     updates = _opened(config)
     code, reason = _run(updates, None)
     _say(reason)
+    if _out.is_terminal:  # the journal has had a line for each stage
+        _print(standing.sentences(updates))
     raise typer.Exit(code)
 
 
@@ -86,10 +92,9 @@ def import_archive(
     updates = _opened(config)
     code, reason = _imported(updates, file)
     _say(reason)
-    for line in standing.sentences(updates):
-        _out.print(line, highlight=False, markup=False, soft_wrap=True)
-    if result is not None:
+    if result is not None:  # first: a store that cannot be read must not cost the technician the answer
         _kept(result, standing.told(updates, file, reason, code, as_json=result.suffix == ".json"))
+    _print(standing.sentences(updates))
     raise typer.Exit(code)
 
 
@@ -117,8 +122,7 @@ def status(
         table.add_row(name, *(cell or "-" for cell in standing.row(updates, name)))
     # In a pipe nothing is cut or folded: a model must be found by grep.
     (_out if _out.is_terminal else Console(width=PIPE_COLUMNS)).print(table)
-    for line in standing.below(facts):
-        _out.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print(standing.below(facts))
 
 
 @app.command()
@@ -164,8 +168,8 @@ def _imported(updates: "Updates", place: Path) -> tuple[int, str]:
 
     try:
         ended = [_taken(updates, file) for file in archives(place)]
-    except (RefusedError, RepositoryError) as error:
-        return _failed(error)
+    except tuple(FAILED) as error:
+        return FAILED[type(error)], str(error)
     return max(code for code, _ in ended), "; ".join(reason for _, reason in ended if reason)
 
 
@@ -176,12 +180,8 @@ def _taken(updates: "Updates", file: Path) -> tuple[int, str]:
         with ArchiveRepository(file) as archive:
             code, reason = _run(updates, archive)
             return code, f"{file.name}: {reason}" if reason else ""
-    except (RefusedError, RepositoryError) as error:
-        return _failed(error)
-
-
-def _failed(error: RefusedError | RepositoryError) -> tuple[int, str]:
-    return REFUSED if isinstance(error, RefusedError) else UNAVAILABLE, str(error)
+    except tuple(FAILED) as error:
+        return FAILED[type(error)], str(error)
 
 
 def _run(updates: "Updates", archive: "Repository | None") -> tuple[int, str]:
@@ -207,6 +207,11 @@ def _run(updates: "Updates", archive: "Repository | None") -> tuple[int, str]:
 def _failed_now(state: ModelState, attempt_before: int) -> bool:
     """Say whether an attempt that began in this run has failed."""
     return state.attempt > attempt_before and state.candidate is None and state.outcome == "failed"
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        _out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _say(reason: str) -> None:

@@ -206,6 +206,21 @@ def test_an_archive_takes_the_same_way_and_its_result_can_be_kept(tmp_path: Path
     assert "2.0.0 is at selftest" in words.read_text(), "a technician reads where it stands"
 
 
+def test_a_store_that_cannot_be_read_does_not_cost_the_technician_the_answer(
+    tmp_path: Path, hub: Hub, update: Update
+) -> None:
+    hub.publish(V2, base=V1)
+    stick = hub.archive(tmp_path / "models.update")
+    file = device(tmp_path / "device", V1, hub.repository.root_bytes())
+    assert update("import", stick, "--config", file).code == 0
+    (record,) = (tmp_path / "device").rglob(f"state/{MODEL}.json")
+    record.unlink()
+    record.mkdir()
+    for result in (tmp_path / "result.txt", tmp_path / "result.json"):
+        assert update("import", stick, "--config", file, "--result", result).code == 74
+        assert f"{MODEL}.json" in result.read_text(), "it names what cannot be read"
+
+
 def test_of_a_sticks_folder_each_archive_is_taken_whatever_else_lies_there(
     tmp_path: Path, hub: Hub, update: Update
 ) -> None:
