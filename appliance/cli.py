@@ -20,6 +20,7 @@ from rich.table import Column, Table
 from appliance import __version__, log
 from appliance import config as configuration
 from appliance.bench_cli import app as bench_app
+from appliance.ending import leave
 from appliance.errors import (
     ApplianceError,
     BackendError,
@@ -130,7 +131,7 @@ def run(
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    raise typer.Exit(build(loaded, file=config).run(stop))
+    leave(build(loaded, file=config).run(stop))
 
 
 @app.command()
@@ -195,7 +196,7 @@ def demo(
         from appliance.demo import updates  # noqa: PLC0415 - the hub's tools, for this story only
 
         raise typer.Exit(updates.run(_out))
-    raise typer.Exit(demonstration.run(seconds=seconds, console=_out))
+    leave(demonstration.run(seconds=seconds, console=_out))
 
 
 @model_app.command("list")

@@ -50,7 +50,12 @@ class EmbeddedBroker:
         self.port = _free_port()
         command = [sys.executable, "-m", "appliance.adapters.broker", str(self.port)]
         self._child = subprocess.Popen(  # noqa: S603 - our own module, our own interpreter
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # Ctrl-C in a terminal is for the parent, whose last alerts are still to come
         )
         assert self._child.stdout is not None
         if self._child.stdout.readline().strip() != READY:

@@ -19,6 +19,7 @@ from appliance.core.types import Message
 from appliance.demo.listener import Listener
 from appliance.demo.view import View
 from appliance.errors import BrokerError, ConfigError
+from appliance.supervise import EXIT_BUG
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = tuple(
@@ -29,7 +30,8 @@ REFRESH_HZ = 5
 LINE_INTERVAL_S = 5.0
 METRICS_INTERVAL_S = 1.0
 """The view shows latencies as the metrics topic tells them, so the topic is livelier than on a device."""
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 15.0
+"""More than the appliance takes when two rounds of its threads hang."""
 DELIVERED, NOT_DELIVERED = 0, 1
 """Exit codes: at least one alert made the round trip, or none did in the time given."""
 
@@ -99,36 +101,44 @@ def _subscribe_line(port: int, root: str) -> str:
 
 def _watch(appliance: Appliance, view: View, *, seconds: float | None, console: Console) -> int:
     """Run the appliance in the background and draw it until time, Ctrl-C, or its own end; return its exit code."""
-    stop = Event()
+    stop, ended = Event(), Event()
     codes: list[int] = []
-    worker = Thread(target=lambda: codes.append(appliance.run(stop)), name="appliance", daemon=True)
-    worker.start()
+
+    def work() -> None:
+        try:
+            codes.append(appliance.run(stop))
+        finally:
+            ended.set()
+
+    # Waited for by an event: a Thread.join that Ctrl-C interrupts takes the thread for ended (CPython 3.11's
+    # Thread._wait_for_tstate_lock), and the process would end under the running appliance.
+    Thread(target=work, name="appliance", daemon=True).start()
     deadline_s = None if seconds is None else appliance.clock.monotonic_s() + seconds
     try:
         with contextlib.suppress(KeyboardInterrupt):
             if console.is_terminal:
                 with Live(get_renderable=view.render, console=console, refresh_per_second=REFRESH_HZ, screen=False):
-                    _until(deadline_s, appliance, worker)
+                    _until(deadline_s, appliance, ended)
             else:
-                while not _until(deadline_s, appliance, worker, at_most_s=LINE_INTERVAL_S):
+                while not _until(deadline_s, appliance, ended, at_most_s=LINE_INTERVAL_S):
                     console.print(view.line(), soft_wrap=True)
     finally:
         stop.set()
         with contextlib.suppress(KeyboardInterrupt):
-            worker.join(STOP_TIMEOUT_S)
-    return next(iter(codes), 0)
+            ended.wait(STOP_TIMEOUT_S)
+    return codes[0] if codes else EXIT_BUG
 
 
-def _until(deadline_s: float | None, appliance: Appliance, worker: Thread, *, at_most_s: float | None = None) -> bool:
+def _until(deadline_s: float | None, appliance: Appliance, ended: Event, *, at_most_s: float | None = None) -> bool:
     """Wait for the deadline or the appliance's own end; say whether it came (not merely ``at_most_s``)."""
-    while worker.is_alive():
+    while not ended.is_set():
         now_s = appliance.clock.monotonic_s()
         left_s = float("inf") if deadline_s is None else deadline_s - now_s
         if left_s <= 0:
             return True
         slice_s = min(left_s, at_most_s or 1.0)
-        worker.join(slice_s)
-        if at_most_s is not None and worker.is_alive() and left_s > at_most_s:
+        ended.wait(slice_s)
+        if at_most_s is not None and not ended.is_set() and left_s > at_most_s:
             return False
     return True
 

@@ -186,6 +186,7 @@ def test_in_a_terminal_it_draws_what_it_sees_and_ctrl_c_ends_it_cleanly() -> Non
         text = screen.text()
         assert "received back over the broker" in plain(text)
         assert "Traceback" not in text
+        assert "connection lost" not in text, "the broker takes what the appliance says at its end"
         assert text.rindex(SHOW_CURSOR) > text.rindex(UPPER_HALF), "the cursor is given back"
         assert not any(Path(f"/proc/{child}").exists() for child in screen.children), "no broker is left behind"
 
