@@ -164,12 +164,16 @@ def _opened(config: Path) -> "Updates":
 
 def _imported(updates: "Updates", place: Path) -> tuple[int, str]:
     """Take an archive, or each of a stick's, whatever became of the one before; returns the worst code, all words."""
-    from appliance.adapters.repository.archive import archives  # noqa: PLC0415 - only where it is needed
+    from appliance.adapters.repository.archive import ON_A_STICK_MAX, archives  # noqa: PLC0415 - only where needed
 
     try:
-        ended = [_taken(updates, file) for file in archives(place)]
+        files = archives(place)
+        ended = [_taken(updates, file) for file in files[:ON_A_STICK_MAX]]
     except tuple(FAILED) as error:
         return FAILED[type(error)], str(error)
+    if left := files[ON_A_STICK_MAX:]:
+        told = f"{len(left)} archives more than {ON_A_STICK_MAX}: {left[0].name} and what follows are not looked at"
+        ended.append((REFUSED, told))
     return max(code for code, _ in ended), "; ".join(reason for _, reason in ended if reason)
 
 

@@ -24,6 +24,7 @@ from appliance.core.types import ClockState
 from appliance.errors import ConfigError, MetadataError, ModelError, RepositoryError, StoreError
 from appliance.fit import check_fit
 from appliance.ports import Clock, Partial, Repository, SlotStore
+from appliance.ports.updates import uncounted
 from appliance.trust.manifest import Bundle
 from appliance.trust.metadata import Trusted
 from appliance.trust.signed import BYTES_MAX
@@ -38,7 +39,12 @@ from appliance.updater.updater import Updater
 class NoServer:
     """The repository of a device whose updates come by stick or file: there is nobody to ask."""
 
-    def metadata(self, name: str, size_bytes_max: int) -> bytes | None:  # noqa: ARG002 - the port's signature
+    def metadata(
+        self,
+        name: str,  # noqa: ARG002 - the port's signature
+        size_bytes_max: int,  # noqa: ARG002 - as above
+        received: Callable[[int], None] = uncounted,  # noqa: ARG002 - as above
+    ) -> bytes | None:
         """Say so."""
         raise RepositoryError(_NO_URL)
 

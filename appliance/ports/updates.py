@@ -8,6 +8,9 @@ from typing import Protocol
 from appliance.trust.manifest import Bundle
 from appliance.trust.state import ModelState
 
+CONDEMNED_MAX = 256
+"""Models that failed on a device and are remembered there."""
+
 
 class Partial(Protocol):
     """A bundle that is being received, on disk. One writer at a time."""
@@ -48,11 +51,17 @@ class Partial(Protocol):
         ...
 
 
+def uncounted(_count_bytes: int) -> None:
+    """Count nothing: for what costs nobody bytes."""
+
+
 class Repository(Protocol):
     """A signed repository: a web server's folder, or one file on a stick. Nothing it gives is believed."""
 
-    def metadata(self, name: str, size_bytes_max: int) -> bytes | None:
+    def metadata(self, name: str, size_bytes_max: int, received: Callable[[int], None] = uncounted) -> bytes | None:
         """Return a metadata file (``timestamp.json``, ``2.root.json``); None where there is no such file.
+
+        ``received`` is called with the number of bytes of each piece that came, also of a file that broke off.
 
         Raises RepositoryError when it cannot be reached, in bounded time; MetadataError for more bytes than allowed.
         """
@@ -119,7 +128,7 @@ class SlotStore(Protocol):
         ...
 
     def condemn(self, model_id: str, reason: str) -> None:
-        """Remember that a model failed here. Idempotent. Raises StoreError."""
+        """Remember that a model failed here; of at least the last ``CONDEMNED_MAX``. Idempotent. Raises StoreError."""
         ...
 
     def pardon(self, model_id: str) -> None:

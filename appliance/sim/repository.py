@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from appliance.errors import BundleError, MetadataError, RefusedError, RepositoryError
 from appliance.ports import Partial
+from appliance.ports.updates import uncounted
 from appliance.trust.manifest import Bundle
 from appliance.updater.receiving import place_of, receive, standing
 
@@ -33,12 +34,14 @@ class ScriptedRepository:
         self.files = files
         self.script = RepositoryScript()
 
-    def metadata(self, name: str, size_bytes_max: int) -> bytes | None:
+    def metadata(self, name: str, size_bytes_max: int, received: Callable[[int], None] = uncounted) -> bytes | None:
         """Return a metadata file."""
         content = self._file(f"metadata/{name}")
         if content is not None and len(content) > size_bytes_max:
             msg = f"metadata/{name}: larger than {size_bytes_max} bytes"
             raise MetadataError(msg)
+        if content:
+            received(len(content))
         return content
 
     def fetch(self, bundle: Bundle, into: Partial, received: Callable[[int], None]) -> None:

@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from threading import Lock, get_ident
 
 from appliance.errors import StoreError
+from appliance.ports.updates import CONDEMNED_MAX
 from appliance.trust.manifest import DESCRIPTION, Bundle
 from appliance.trust.state import ModelState, Stage
 from appliance.trust.stored import Mark, committed, hold, rebuilt, settled
@@ -189,7 +190,10 @@ class VolatileSlots:
     def condemn(self, model_id: str, reason: str) -> None:
         """Remember that a model failed here."""
         self.write(model_id)
+        self._bad.pop(model_id, None)
         self._bad[model_id] = reason
+        while len(self._bad) > CONDEMNED_MAX:
+            self._bad.pop(next(iter(self._bad)))
 
     def pardon(self, model_id: str) -> None:
         """Forget that."""

@@ -23,6 +23,9 @@ from appliance.updater.finish import Teller, finish
 RETRY_S, RETRY_S_MAX = 10.0, 600.0
 """Wait after trouble that is not known to be the candidate's (no room for a process, no backend, a disk that takes
 nothing): twice as long each time, up to the second."""
+UNOPENED_MAX = 40
+"""Beginnings in a row that end before a candidate could be opened, though the running model serves: with these waits
+six hours. After them it is the candidate's."""
 LOOK_S = 1.0
 """How often the record is looked at while a candidate is tried."""
 _ENDED = frozenset({Stage.COMMITTED, Stage.ROLLBACK, Stage.REPORT})
@@ -50,6 +53,7 @@ class Attempts:
         """Whether a try is counted down on disk that is neither used up nor given back."""
         self._looked_s = self._retry_s = float("-inf")
         self._wait_s = RETRY_S
+        self._unopened = 0
         self._cancelled = self._told_to = False
 
     def step(self) -> bool:
@@ -62,9 +66,12 @@ class Attempts:
             told = next(work)
         except CandidateError as error:
             told = Verdict(good=False, reason=str(error))
-        except NoBackendError as error:  # the device's trouble
-            self.stop(str(error))
-            return True
+        except NoBackendError as error:  # the device's trouble, unless it is never over
+            self._unopened += 1
+            if self._unopened < UNOPENED_MAX:
+                self.stop(str(error))
+                return True
+            told = Verdict(good=False, reason=f"it could not be opened {self._unopened} times: {error}")
         if self._cancelled:  # what ends with the process says nothing about a candidate
             self.end()
         elif isinstance(told, Verdict):
@@ -150,7 +157,7 @@ class Attempts:
                 self._switch.keep(self.state.committed)
         finally:
             self._break_off("")
-        self._counted, self._wait_s, self._retry_s = False, RETRY_S, float("-inf")
+        self._begin_anew()
         self._tell(self.state)
         self.state = finish(self._teller, self.site.name)
 
@@ -212,7 +219,11 @@ class Attempts:
         """Break off: the record is another one now."""
         _log.info("trial let go: its record has changed", model=self.site.name)
         self._break_off("")
-        self._counted, self._wait_s, self._retry_s = False, RETRY_S, float("-inf")
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget what was counted and waited for: what comes next is another stage, or another candidate."""
+        self._counted, self._wait_s, self._retry_s, self._unopened = False, RETRY_S, float("-inf"), 0
 
     def _tell(self, state: ModelState) -> None:
         """Log and count what a stage came to."""

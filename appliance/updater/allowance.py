@@ -7,7 +7,7 @@ from collections.abc import Callable
 from appliance.core.budget import Bucket, full, refill, spend
 from appliance.errors import BudgetError, RepositoryError
 from appliance.ports.services import Clock
-from appliance.ports.updates import Partial, Repository, SlotStore
+from appliance.ports.updates import Partial, Repository, SlotStore, uncounted
 from appliance.trust.manifest import Bundle
 
 FILE = "budget.json"
@@ -89,11 +89,18 @@ class Charged:
     def __init__(self, repository: Repository, allowance: Allowance) -> None:
         self._repository, self._allowance = repository, allowance
 
-    def metadata(self, name: str, size_bytes_max: int) -> bytes | None:
-        """As ``ports.Repository.metadata``; raises StoreError, too."""
-        content = self._repository.metadata(name, size_bytes_max)
-        self._allowance.charge(len(content or b""))
-        return content
+    def metadata(self, name: str, size_bytes_max: int, received: Callable[[int], None] = uncounted) -> bytes | None:
+        """As ``ports.Repository.metadata``; raises StoreError, too. An answer that broke off has its price as well."""
+        pieces: list[int] = []
+
+        def count(count_bytes: int) -> None:
+            pieces.append(count_bytes)
+            received(count_bytes)
+
+        try:
+            return self._repository.metadata(name, size_bytes_max, count)
+        finally:
+            self._allowance.charge(sum(pieces))
 
     def fetch(self, bundle: Bundle, into: Partial, received: Callable[[int], None]) -> None:
         """As ``ports.Repository.fetch``; ``received`` counts."""

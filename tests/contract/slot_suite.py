@@ -11,6 +11,7 @@ import pytest
 from appliance.adapters.model_folder import read_model
 from appliance.errors import BundleError, StoreError
 from appliance.ports import SlotStore
+from appliance.ports.updates import CONDEMNED_MAX
 from appliance.trust.manifest import DESCRIPTION
 from appliance.trust.state import ModelState, Stage
 from tests.slots import MODEL, Sample, bundle_of, candidate_of, sample
@@ -175,6 +176,14 @@ class SlotContract:
         slots.pardon(ONE.model_id)
         slots.pardon(ONE.model_id)
         assert again().condemned().keys() == {TWO.model_id}
+
+    def test_of_what_failed_here_the_last_are_remembered(
+        self, slots: SlotStore, again: Callable[[], SlotStore]
+    ) -> None:
+        ids = [f"{number:064x}" for number in range(CONDEMNED_MAX + 3)]
+        for model_id in [*ids[:CONDEMNED_MAX], ids[0], *ids[CONDEMNED_MAX:]]:
+            slots.condemn(model_id, "degenerate")
+        assert again().condemned().keys() == {ids[0], *ids[4:]}
 
     def test_a_bundle_is_received_in_pieces_and_by_several_starts(
         self, slots: SlotStore, again: Callable[[], SlotStore]

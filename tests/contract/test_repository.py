@@ -47,6 +47,14 @@ def test_metadata_is_what_is_there_and_none_where_nothing_is(bench: Bench, slots
     assert repository.metadata("3.root.json", 5) is None
 
 
+def test_what_comes_of_metadata_is_counted(bench: Bench, slots: VolatileSlots) -> None:
+    repository, ledger = bench.open({"metadata/timestamp.json": b"x" * 150_000}), Ledger()
+    assert repository.metadata("2.root.json", 5, ledger) is None
+    assert not ledger.pieces
+    repository.metadata("timestamp.json", 150_000, ledger)
+    assert sum(ledger.pieces) == 150_000
+
+
 def test_metadata_beyond_its_bound_is_refused(bench: Bench, slots: VolatileSlots) -> None:
     repository = bench.open({"metadata/timestamp.json": b"x" * 200_000})
     with pytest.raises(MetadataError, match="larger than 199999 bytes"):

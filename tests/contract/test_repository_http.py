@@ -266,6 +266,18 @@ def test_what_is_no_answer_is_a_repository_that_broke_off(answer: bytes) -> None
         http_repository(server.url).metadata("timestamp.json", 100)
 
 
+def test_what_came_of_metadata_that_broke_off_or_never_ended_is_counted() -> None:
+    pieces: list[int] = []
+    short, endless = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 101
+    with RawServer(short, endless) as server:
+        repository = http_repository(server.url)
+        for error, came in ((RepositoryError, 5), (MetadataError, 101)):
+            with pytest.raises(error):
+                repository.metadata("timestamp.json", 100, pieces.append)
+            assert sum(pieces) == came
+            pieces.clear()
+
+
 def test_a_bundle_that_comes_packed_is_not_taken(into: Partial) -> None:
     packed = reply("200 OK", CONTENT, "Content-Encoding: gzip")
     with RawServer(packed) as server, pytest.raises(RepositoryError, match="came packed"):

@@ -10,7 +10,7 @@ from appliance.adapters.backends.cpu import CpuBackend
 from appliance.core.types import Array, Outputs
 from appliance.inference import Inference
 from appliance.sim.backend import Act, ScriptedBackend
-from appliance.trial.attempts import LOOK_S, RETRY_S, RETRY_S_MAX
+from appliance.trial.attempts import LOOK_S, RETRY_S, RETRY_S_MAX, UNOPENED_MAX
 from appliance.trial.probation import READY_S_MAX
 from appliance.trial.selftest import QUIET_S
 from appliance.trust import plan
@@ -107,6 +107,19 @@ def test_where_no_backend_opens_it_waits_longer_each_time_and_nothing_is_held_ag
         trial.bench.clock.advance(waits[-1])
     assert waits == pytest.approx([min(RETRY_S * 2**number, RETRY_S_MAX) for number in range(9)], abs=0.5)
     assert trial.until_ended().outcome == "committed"
+
+
+def test_a_candidate_that_can_never_be_opened_is_given_up_within_its_bound(trial: Trying, tmp_path: Path) -> None:
+    trial.decides.refuse(2 * UNOPENED_MAX)
+    trial.lay(newer(TINY, tmp_path / "new"), stage=Stage.TRIAL)
+    for _ in range(UNOPENED_MAX - 1):
+        trial.until(lambda: "no device" in trial.attempts.progress)
+        assert (trial.state.stage, trial.state.tries_left, trial.version) == (Stage.TRIAL, 3, "1.0.0")
+        trial.attempts.progress = ""
+        trial.bench.clock.advance(RETRY_S_MAX)
+    ended = trial.until_ended()
+    assert (ended.outcome, trial.version) == ("rolled_back", "1.0.0")
+    assert f"could not be opened {UNOPENED_MAX} times: " in ended.reason
 
 
 def test_a_disk_that_fails_in_the_middle_costs_no_try_once_it_takes_records_again(

@@ -1,11 +1,13 @@
 """The day's bytes on disk: a cut hides nothing of what was used, and damage is no gift."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from appliance.core.budget import DAY_S
-from appliance.errors import BudgetError
+from appliance.errors import BudgetError, RepositoryError
+from appliance.ports.updates import uncounted
 from appliance.sim.clock import ManualClock
 from appliance.sim.repository import ScriptedRepository
 from appliance.sim.slots import VolatileSlots
@@ -62,6 +64,20 @@ def test_metadata_costs_the_days_bytes_and_comes_though_none_are_left(slots: Vol
     for _ in range(2):
         assert repository.metadata("timestamp.json", 9999) == b"x" * 1000
         assert allowance.left_bytes() == 0
+
+
+def test_metadata_that_broke_off_costs_what_came_of_it(slots: VolatileSlots) -> None:
+    class Breaks(ScriptedRepository):
+        def metadata(self, name: str, size_bytes_max: int, received: Callable[[int], None] = uncounted) -> bytes | None:
+            received(700)
+            received(50)
+            msg = f"{name}: broke off after 750 bytes of {size_bytes_max}"
+            raise RepositoryError(msg)
+
+    allowance = Allowance(slots, ManualClock(), DAILY)
+    with pytest.raises(RepositoryError, match="broke off"):
+        Charged(Breaks({}), allowance).metadata("timestamp.json", 9999)
+    assert allowance.left_bytes() == DAILY - 750
 
 
 def test_a_file_is_begun_where_there_is_enough_or_as_much_as_there_ever_is(slots: VolatileSlots) -> None:

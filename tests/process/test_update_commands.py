@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from appliance.adapters.repository.archive import ON_A_STICK_MAX
 from appliance.adapters.slots import Slots
 from appliance.trust.state import Stage
 from tests.command import Command, Ended
@@ -238,6 +239,20 @@ def test_of_a_sticks_folder_each_archive_is_taken_whatever_else_lies_there(
     assert ended.code == 65, "one of them is no archive"
     assert "B.update" in ended.err
     assert status(update, file)["models"][MODEL]["stage"] == "selftest", "and the other is taken"
+
+
+def test_archives_beyond_the_bound_of_a_stick_are_not_passed_over_in_silence(
+    tmp_path: Path, hub: Hub, update: Update
+) -> None:
+    file = device(tmp_path / "device", V1, hub.repository.root_bytes())
+    stick, result = tmp_path / "stick", tmp_path / "result.txt"
+    stick.mkdir()
+    for number in range(ON_A_STICK_MAX + 2):
+        (stick / f"{number:02}.update").write_bytes(b"no archive")
+    ended = update("import", stick, "--config", file, "--result", result)
+    assert ended.code == 65
+    assert "2 archives more than 16: 16.update and what follows are not looked at" in result.read_text()
+    assert "15.update" in ended.err
 
 
 def test_what_is_no_archive_or_anothers_is_refused_and_its_result_says_why(

@@ -16,6 +16,7 @@ from typing import Self
 
 from appliance.errors import BundleError, MetadataError, RefusedError, RepositoryError
 from appliance.ports import Partial
+from appliance.ports.updates import uncounted
 from appliance.trust.manifest import Bundle
 from appliance.updater.receiving import place_of, receive, standing
 
@@ -51,7 +52,7 @@ def archives(place: Path) -> list[Path]:
     if not found:
         msg = f"{place.name}: there is no file in it whose name ends with {SUFFIX}"
         raise RefusedError(msg)
-    return [place / name for name in sorted(found)[:ON_A_STICK_MAX]]
+    return [place / name for name in sorted(found)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class ArchiveRepository:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def metadata(self, name: str, size_bytes_max: int) -> bytes | None:
+    def metadata(self, name: str, size_bytes_max: int, received: Callable[[int], None] = uncounted) -> bytes | None:
         """Return a metadata file; None where the archive has none of that name.
 
         Raises RepositoryError, MetadataError: it is larger than allowed.
@@ -107,7 +108,9 @@ class ArchiveRepository:
         if size_bytes > size_bytes_max:
             msg = f"{place}: larger than {size_bytes_max} bytes"
             raise MetadataError(msg)
-        return self._read(start, size_bytes)
+        content = self._read(start, size_bytes)
+        received(len(content))
+        return content
 
     def fetch(self, bundle: Bundle, into: Partial, received: Callable[[int], None]) -> None:
         """Bring ``into`` to the bundle's size. Raises as ``ports.Repository.fetch`` says."""

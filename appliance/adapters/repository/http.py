@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 from appliance.adapters.repository.transport import Pace, ask
 from appliance.errors import MetadataError, RefusedError, RepositoryError
 from appliance.ports import Clock, Partial
+from appliance.ports.updates import uncounted
 from appliance.schema import hide_credentials
 from appliance.trust.manifest import Bundle
 from appliance.updater.receiving import PIECE_BYTES, place_of, receive, standing
@@ -53,7 +54,7 @@ class HttpRepository:
         """The system's; read once, for that takes a while."""
         return ssl.create_default_context()
 
-    def metadata(self, name: str, size_bytes_max: int) -> bytes | None:
+    def metadata(self, name: str, size_bytes_max: int, received: Callable[[int], None] = uncounted) -> bytes | None:
         """Return a metadata file; None where the server has none of that name.
 
         Raises RepositoryError, RefusedError, MetadataError: it is larger than allowed.
@@ -63,7 +64,7 @@ class HttpRepository:
             if answer.status in _MISSING:
                 return None
             _refuse(place, answer.status, wanted={HTTPStatus.OK})
-            return _content(place, answer, size_bytes_max)
+            return _content(place, answer, size_bytes_max, received)
 
     def fetch(self, bundle: Bundle, into: Partial, received: Callable[[int], None]) -> None:
         """Bring ``into`` to the bundle's size. Raises as ``ports.Repository.fetch`` says.
@@ -120,12 +121,13 @@ def _read(place: str, answer: HTTPResponse, size_bytes: int) -> bytes:
         return answer.read1(size_bytes)
 
 
-def _content(place: str, answer: HTTPResponse, size_bytes_max: int) -> bytes:
+def _content(place: str, answer: HTTPResponse, size_bytes_max: int, received: Callable[[int], None]) -> bytes:
     """Return all of an answer. Raises MetadataError: it is larger than allowed; RepositoryError."""
     told, content = answer.length, bytearray()
     while told is None or len(content) < told:
         piece = b"" if told and told > size_bytes_max else _read(place, answer, PIECE_BYTES)
         content += piece
+        received(len(piece))
         if max(len(content), told or 0) > size_bytes_max:
             msg = f"{place}: larger than {size_bytes_max} bytes"
             raise MetadataError(msg)

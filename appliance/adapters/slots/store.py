@@ -16,6 +16,7 @@ from appliance.adapters.slots.records import Records
 from appliance.adapters.slots.shelf import Shelf
 from appliance.errors import StateError, StoreError
 from appliance.log import FaultLog, get
+from appliance.ports.updates import CONDEMNED_MAX
 from appliance.trust.manifest import Bundle
 from appliance.trust.state import ModelState, Stage
 from appliance.trust.stored import NOTE_BYTES_MAX, read_note, rebuilt, settled, write_note
@@ -123,6 +124,10 @@ class Slots:
         """Remember that a model failed here."""
         with self._writing():
             durable.replace(self._bad / _sound_id(model_id), write_note({"reason": reason}))
+            notes = [file for file in self._bad.glob("*") if _MODEL_ID.fullmatch(file.name) and file.name != model_id]
+            # One that is forgotten fails once more, where it is still offered at all.
+            for file in sorted(notes, key=_written_ns)[: max(0, len(notes) + 1 - CONDEMNED_MAX)]:
+                durable.remove(file)
 
     def pardon(self, model_id: str) -> None:
         """Forget that."""
@@ -231,6 +236,10 @@ class Slots:
 def _sound_id(model_id: str) -> str:
     assert _MODEL_ID.fullmatch(model_id), f"{model_id!r} is no model's id"
     return model_id
+
+
+def _written_ns(file: Path) -> int:
+    return file.stat().st_mtime_ns
 
 
 def _reason(file: Path) -> str:
