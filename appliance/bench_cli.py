@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from appliance import log
+from appliance.screen import screen
 
 MINUTES_MAX = 100_000.0
 SEED_MAX = 2**32 - 1
@@ -14,7 +14,7 @@ FAULTS = 200
 
 app = typer.Typer()
 
-_out = Console()
+_out = screen()
 
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")]
 

@@ -14,7 +14,6 @@ from threading import Event
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from appliance import __version__, log
@@ -34,6 +33,7 @@ from appliance.errors import (
     StoreError,
     UpdateError,
 )
+from appliance.screen import screen
 from appliance.tpu_cli import app as tpu_app
 from appliance.update_cli import app as update_app
 
@@ -86,10 +86,7 @@ app.add_typer(tpu_app, name="tpu", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 app.add_typer(update_app, name="update", no_args_is_help=True)
 
-PIPE_COLUMNS = 400
-"""Columns of a table that no terminal shows: as many as the longest meaning of a key takes."""
-
-_out = Console()
+_out = screen()
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A TOML configuration; examples/ has three.")]
 RootOption = Annotated[Path, typer.Option("--models", help="Folder that holds the models, as models/<name>/<version>.")]
@@ -153,8 +150,7 @@ def check(
     from appliance import compose, explain  # noqa: PLC0415 - heavy imports only where they are needed
 
     if keys:
-        # In a pipe nothing is cut or folded: a key must be found by grep.
-        (_out if _out.is_terminal else Console(width=PIPE_COLUMNS)).print(explain.keys_table())
+        _out.print(explain.keys_table())
         return
     if config is None:
         message = "give a FILE to check, or --keys"

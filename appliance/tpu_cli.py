@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from appliance import log
 from appliance.adapters.tpu_bus import LinuxTpuBus
 from appliance.core.accelerator import SUPERSPEED_MBPS, Bus, TpuDevice
 from appliance.errors import BackendError
+from appliance.screen import screen
 
 NONE_THERE = 69
 """Exit code: what must be there is not (sysexits.h, EX_UNAVAILABLE)."""
@@ -22,7 +22,7 @@ ROOT = Path("/")
 
 app = typer.Typer(help="Look at Edge TPUs: which are plugged in, in what state, and whether they may be opened.")
 
-_out = Console()
+_out = screen()
 
 RootOption = Annotated[Path, typer.Option("--root", hidden=True, help="Read /sys and /dev below this folder.")]
 

@@ -10,12 +10,12 @@ from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from appliance import config as configuration
 from appliance import log
 from appliance.errors import RefusedError, RepositoryError, StoreError, UpdateError
+from appliance.screen import screen
 from appliance.trust import plan
 from appliance.trust.state import ModelState
 
@@ -31,8 +31,6 @@ STRANGER = "; it is of another publisher than update.root_file, or this device's
 """What a signature that is missing means to a person."""
 PERCENT_STEP = 10
 """A person who watches is told as often."""
-PIPE_COLUMNS = 400
-"""Columns of a table that no terminal shows."""
 IMPORT_WAIT_S = 3600.0
 """How long an archive waits for a run that is under way: more than update.run_s_max is by default."""
 
@@ -43,7 +41,7 @@ app = typer.Typer(
     "78 the configuration is wrong.",
 )
 
-_out = Console()
+_out = screen()
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The appliance's configuration.")]
 
@@ -120,8 +118,7 @@ def status(
     table = Table(Column("model", no_wrap=True), "serves", "stage", "newest", "waits for", "last attempt")
     for name in updates.models:
         table.add_row(name, *(cell or "-" for cell in standing.row(updates, name)))
-    # In a pipe nothing is cut or folded: a model must be found by grep.
-    (_out if _out.is_terminal else Console(width=PIPE_COLUMNS)).print(table)
+    _out.print(table)
     _print(standing.below(facts))
 
 

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from threading import Lock
 
 from rich.console import Console
 from rich.table import Table
 
-from appliance.adapters.clock import SystemClock
 from appliance.bench import blindness, disk, failover, overhead, publish, report, returning, start, transactions, worker
 from appliance.bench.figure import Figure, Progress
+from appliance.bench.progress import telling
 from appliance.errors import BrokerError, ConfigError
 
 MEASUREMENTS: dict[str, Callable[[Progress], list[Figure]]] = {
@@ -24,8 +23,6 @@ MEASUREMENTS: dict[str, Callable[[Progress], list[Figure]]] = {
     "failover": failover.measure,
     "blind_as_empty": blindness.measure,
 }
-LINE_INTERVAL_S = 5.0
-"""Where there is no terminal, a line of progress at most this often."""
 
 
 def run(*, only: tuple[str, ...], json_file: Path | None, console: Console, faults: int = failover.FAULTS) -> int:
@@ -54,8 +51,7 @@ def run(*, only: tuple[str, ...], json_file: Path | None, console: Console, faul
 
 def _taken(name: str, measure: Callable[[Progress], list[Figure]], table: Table, console: Console) -> list[Figure]:
     """Take one measurement and add its rows."""
-    with console.status(f"{name} ...") as status:
-        tell = _Lines(console) if not console.is_terminal else status.update
+    with telling(console, f"{name} ...") as tell:
         try:
             figures = measure(lambda step: tell(f"{name}: {step}"))
         except BrokerError as error:
@@ -63,18 +59,3 @@ def _taken(name: str, measure: Callable[[Progress], list[Figure]], table: Table,
             return []
     report.add(table, figures)
     return figures
-
-
-class _Lines:
-    """Progress for a file or a pipe: now and then a line. For any thread."""
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._clock, self._lock = console, SystemClock(), Lock()
-        self._told_s = self._clock.monotonic_s()
-
-    def __call__(self, line: str) -> None:
-        """Print ``line``, unless one was printed a moment ago."""
-        with self._lock:
-            if self._clock.monotonic_s() - self._told_s >= LINE_INTERVAL_S:
-                self._told_s = self._clock.monotonic_s()
-                self._console.print(line, style="dim", highlight=False, soft_wrap=True)

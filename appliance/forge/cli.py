@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from appliance.forge.lint_cli import compile_command, lint_command
 from appliance.forge.onnx.cli import import_onnx_command
 from appliance.forge.package_cli import card_command, compare_command, package_command
 from appliance.forge.quantize_cli import quantize_command
 from appliance.forge.train_cli import distill_command, prune_command
+from appliance.screen import screen
 
 HELP = """Turn a trained network into a model folder the device accepts, and know what each step cost.
 
@@ -60,10 +60,10 @@ def report(
     if not loaded.steps:
         msg = f"{loaded.file} is not there or empty: no step has written into this folder"
         raise ForgeError(msg)
-    Console().print(table(loaded))
+    screen().print(table(loaded))
     for step in loaded.steps:
         for note in step.notes:
-            Console().print(f"{step.step} {step.made}: {note}", highlight=False, markup=False, soft_wrap=True)
+            screen().print(f"{step.step} {step.made}: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 app.command("quantize")(quantize_command)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from appliance.errors import ForgeError
+from appliance.screen import screen
 
 if TYPE_CHECKING:
     from appliance.forge.compiler import Compiled, Difference
@@ -115,7 +115,7 @@ def _linted(model: Path) -> "tuple[bytes, LintReport]":
 def _show(report: "LintReport") -> None:
     from appliance.forge.lint.report import table  # noqa: PLC0415 - heavy, and --help must be quick
 
-    console = Console()
+    console = screen()
     console.print(table(report))
     for finding in report.findings:
         text = f"{finding.severity}: {finding.what}" + (f"; {finding.fix}" if finding.fix else "")
@@ -139,7 +139,7 @@ def _tell(report: "LintReport", compiled: "Compiled", differences: "tuple[Differ
         lines.append(f"written: {to}" if to is not None else "nothing maps: no file was written")
         lines.append("the lint says the same of every operator" if not differences else "the lint differs:")
         lines += [f"  {difference.sentence}" for difference in differences]
-    console = Console()
+    console = screen()
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from appliance.errors import ForgeError
 from appliance.forge.report import Report, table
+from appliance.screen import screen
 
-console = Console()
+console = screen()
 
 NumbersOption = Annotated[
     str | None, typer.Option(metavar="A,B,C", help="Of (x - mean) / std: one a channel or feature, or one for all.")

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from appliance.screen import screen
 
 
 def package_command(
@@ -82,7 +83,7 @@ def compare_command(
     from appliance.forge.report import write_whole  # noqa: PLC0415 - only where it is needed
 
     name, compared = compare(models, metric, repeats=repeats)
-    Console().print(table(name, compared))
+    screen().print(table(name, compared))
     for remark in remarks(compared):
         _say(f"note: {remark}")
     if chart is not None:
@@ -91,4 +92,4 @@ def compare_command(
 
 
 def _say(sentence: str) -> None:
-    Console().print(sentence, highlight=False, markup=False, soft_wrap=True)
+    screen().print(sentence, highlight=False, markup=False, soft_wrap=True)

@@ -1,20 +1,17 @@
 """What the hub's commands share: where the hub and its keys are, and how results are shown."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from appliance.hub import keys
 from appliance.hub.keyring import Keyring
+from appliance.screen import screen
 
 HUB = Path("hub")
 KEYS = "keys"
-PIPE_COLUMNS = 160
-"""Columns of a table that no terminal shows."""
 
 HubOption = Annotated[
     Path, typer.Option("--hub", envvar="EDGE_HUB", metavar="FOLDER", help="The hub, as `appliance hub init` made it.")
@@ -45,11 +42,6 @@ def keyring(hub: Path, folder: Path | None, passphrase: Path | None) -> Keyring:
     return Keyring(folder or hub / KEYS, keys.passphrase(passphrase, os.environ))
 
 
-def console() -> Console:
-    """Give where results go; in a pipe nothing is cut or folded."""
-    return Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
-
-
 def say(line: str) -> None:
     """Print a line as it is."""
-    console().print(line, highlight=False, markup=False, soft_wrap=True)
+    screen().print(line, highlight=False, markup=False, soft_wrap=True)

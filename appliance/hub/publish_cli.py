@@ -10,10 +10,11 @@ from appliance.errors import HubError
 from appliance.hub.desk import opened
 from appliance.hub.folder import ModelFolder
 from appliance.hub.lighter import Gate
-from appliance.hub.options import HUB, HubOption, KeysOption, PassphraseOption, console, keyring, say
+from appliance.hub.options import HUB, HubOption, KeysOption, PassphraseOption, keyring, say
 from appliance.hub.progress import shown
 from appliance.hub.publish import Order, Published, publish
 from appliance.hub.table import published_table
+from appliance.screen import screen
 from appliance.trust.manifest import (
     DECISIONS_MAX,
     DURATION_S_MAX,
@@ -162,7 +163,7 @@ def _tell(done: Published, order: Order) -> None:
     """Show what was published."""
     if done.pinning:
         say(done.pinning)
-    console().print(published_table(done))
+    screen().print(published_table(done))
     if order.bases and not any(each.base and each.signed for each in done.made):
         say("no delta: no version is noted as fielded (`appliance hub field`), or none is worth it")
     name, percent = f"{done.folder.name} {done.folder.version}", order.rollout_percent

@@ -11,10 +11,11 @@ from appliance.hub.archive import export, members
 from appliance.hub.clock import now_utc
 from appliance.hub.desk import all_published
 from appliance.hub.folder import Fielded
-from appliance.hub.options import HUB, HubOption, console, say
+from appliance.hub.options import HUB, HubOption, say
 from appliance.hub.serve import HOST, server
 from appliance.hub.signing import SignedRepository
 from appliance.hub.table import status
+from appliance.screen import screen
 
 PORT = 8093
 PORT_MAX = 65_535
@@ -49,7 +50,7 @@ def status_command(*, hub: HubOption = HUB) -> None:
     """
     repository, fielded = SignedRepository(hub), Fielded(hub)
     versions = {model: [each.name for each in fielded.versions(model)] for model in fielded.models()}
-    console().print(status(repository, all_published(repository), versions, now_utc()))
+    screen().print(status(repository, all_published(repository), versions, now_utc()))
 
 
 def serve_command(

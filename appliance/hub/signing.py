@@ -157,7 +157,7 @@ class SignedRepository:
             expires: when devices that hear of nothing newer stop to install.
             timestamp_expires: the same, for the timestamp alone: how long a freeze goes unnoticed.
         """
-        new = Targets(self._targets.signed.version + 1, expires=expires, targets=copy.deepcopy(self._next))
+        new = Targets(self._unused(self._targets), expires=expires, targets=copy.deepcopy(self._next))
         self._publish(sign(new, releases), timestamp, now, timestamp_expires)
 
     def sign_timestamp(self, timestamp: Sequence[CryptoSigner], *, now: datetime, expires: datetime) -> None:
@@ -212,10 +212,17 @@ class SignedRepository:
     ) -> None:
         snapshot = self._snapshot
         if targets is not self._targets or set(snapshot.signatures) != {each.public_key.keyid for each in signers}:
-            snapshot = snapshot_of(targets, snapshot.signed.version + 1, signers)
+            snapshot = snapshot_of(targets, self._unused(snapshot), signers)
         timestamp = timestamp_of(snapshot, self._timestamp.signed.version + 1, signers, now, expires)
         _write(self._folder, self._root, targets, snapshot, timestamp, now)
         self._targets, self._snapshot, self._timestamp = targets, snapshot, timestamp
+
+    def _unused(self, newest: File[Targets] | File[Snapshot]) -> int:
+        """Return the next version whose name is free: what a run left that was cut short may be in a mirror's cache."""
+        version = newest.signed.version + 1
+        while (self._folder / f"{version}.{newest.signed.type}.json").exists():
+            version += 1
+        return version
 
     def _files(self) -> tuple[File[Root], File[Timestamp], File[Snapshot], File[Targets]]:
         return self._root, self._timestamp, self._snapshot, self._targets

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from appliance import bench
 from appliance.adapters.model_folder import read_model
-from appliance.bench import MEASUREMENTS, blindness, failover, returning, worker
+from appliance.bench import MEASUREMENTS, blindness, failover, progress, returning, worker
 from appliance.bench.edge import INVOKE_DEADLINE_S, Stream, rig
 from appliance.bench.figure import Figure, Progress, at_least, at_most, quantile
 from appliance.bench.soak.soaking import Soaked
@@ -162,7 +162,7 @@ def test_a_picture_of_people_never_reads_as_nobody_whatever_the_edge_tpu_does() 
 def test_where_there_is_no_terminal_progress_is_told_in_lines_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench, "LINE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(progress, "LINE_INTERVAL_S", 0.0)
 
     def measure(progress: Progress) -> list[Figure]:
         progress("half of it")

@@ -18,6 +18,7 @@ from appliance.bench.delta.chart import svg
 from appliance.bench.delta.measured import Measured, figures
 from appliance.bench.delta.pairs import Pair, read
 from appliance.bench.delta.rivals import RIVALS
+from appliance.bench.progress import telling
 
 KB = 1000
 
@@ -28,9 +29,9 @@ def run(folder: Path, *, json_file: Path | None, chart: Path | None, console: Co
     Returns AIMS_REACHED or AIM_MISSED. Raises ConfigError when there are no pairs, BundleError when ours is not right.
     """
     pairs, measured = read(folder), list[Measured]()
-    with console.status("measuring ...") as status:
+    with telling(console, "measuring ...") as tell:
         for number, pair in enumerate(pairs, start=1):
-            status.update(f"{pair.name}, {number} of {len(pairs)} ...")
+            tell(f"{pair.name}, {number} of {len(pairs)} ...")
             measured.append(_measured(pair))
     held = figures(measured)
     aims = report.table()

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from appliance.screen import screen
+
 if TYPE_CHECKING:
     from appliance.forge.onnx.importing import Plan
     from appliance.forge.samples import InputSpec
 
-_out = Console()
+_out = screen()
 _err = Console(stderr=True)
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The float network.")]
