@@ -108,7 +108,7 @@ def test_worker_overhead_holds_the_round_trip_against_the_bare_invoke() -> None:
         "worker_throughput": ">= 0.95",
     }
     assert "300 x 300 x 3" in figures["worker_overhead_ms_p50"].note
-    assert 0.0 < figures["worker_throughput"].value < 2.0
+    assert figures["worker_throughput"].value > 0.0
 
 
 @pytest.mark.slow
