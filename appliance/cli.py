@@ -19,7 +19,6 @@ from rich.table import Column, Table
 from appliance import __version__, log
 from appliance import config as configuration
 from appliance.bench_cli import app as bench_app
-from appliance.ending import leave
 from appliance.errors import (
     ApplianceError,
     BackendError,
@@ -128,7 +127,7 @@ def run(
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    leave(build(loaded, file=config).run(stop))
+    raise typer.Exit(build(loaded, file=config).run(stop))
 
 
 @app.command()
@@ -192,7 +191,7 @@ def demo(
         from appliance.demo import updates  # noqa: PLC0415 - the hub's tools, for this story only
 
         raise typer.Exit(updates.run(_out))
-    leave(demonstration.run(seconds=seconds, console=_out))
+    raise typer.Exit(demonstration.run(seconds=seconds, console=_out))
 
 
 @model_app.command("list")

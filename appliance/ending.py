@@ -4,7 +4,21 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import NoReturn
+
+
+def run_to_end(program: Callable[[], object]) -> NoReturn:
+    """Run ``program``, and end the process with the code that it gives to ``sys.exit``; else 0, or 70 after a bug."""
+    try:
+        program()
+        code = os.EX_OK
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception:  # noqa: BLE001 - whatever it is, it is shown, and the threads may hang all the same
+        sys.excepthook(*sys.exc_info())
+        code = os.EX_SOFTWARE
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:
@@ -17,6 +31,6 @@ def leave(code: int) -> NoReturn:
     if threading.active_count() == 1:
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, or nobody reads it any more
             stream.flush()
     os._exit(code)

@@ -11,5 +11,5 @@ PIPE_COLUMNS = 400
 
 def screen() -> Console:
     """Give standard output. In a pipe nothing is cut or folded, so that grep finds it; ``COLUMNS`` overrules that."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
-    return Console(width=width)
+    here = sys.stdout is not None and sys.stdout.isatty()  # a service may have closed it
+    return Console(width=None if here or "COLUMNS" in os.environ else PIPE_COLUMNS)

@@ -36,9 +36,9 @@ IMPORT_WAIT_S = 3600.0
 
 app = typer.Typer(
     help="Bring newer models to this device: signed, in small pieces, tried before they serve.",
-    epilog="Exit codes: 0 done, or nothing to do · 65 not an update archive, or not trusted · 69 it cannot be read · "
-    "74 the store of models cannot be used · 75 another run is under way, or the network is away: the next goes on · "
-    "78 the configuration is wrong.",
+    epilog="Exit codes: 0 done, or nothing to do · 65 not an update archive, not trusted, one of too many · 69 it "
+    "cannot be read · 74 the store of models cannot be used · 75 another run is under way, or the network is away: the "
+    "next goes on · 78 the configuration is wrong.",
 )
 
 _out = screen()
@@ -239,6 +239,6 @@ def _watch() -> Callable[[ModelState, int], None]:
 def _kept(file: Path, content: str) -> None:
     """Write a result where it was asked for; a stick that is full or gone costs the result and nothing else."""
     try:
-        file.write_text(content, encoding="utf-8")
+        file.write_text(content, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         sys.stderr.write(f"appliance: {file}: {error.strerror}\n")

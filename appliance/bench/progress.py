@@ -25,7 +25,7 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console, self._clock, self._lock = console, SystemClock(), Lock()
-        self._told_s = self._clock.monotonic_s()
+        self._told_s = float("-inf")
 
     def __call__(self, line: str) -> None:
         """Print ``line``, unless one was printed a moment ago."""

@@ -124,8 +124,10 @@ def _watch(appliance: Appliance, view: View, *, seconds: float | None, console: 
                     console.print(view.line(), soft_wrap=True)
     finally:
         stop.set()
-        with contextlib.suppress(KeyboardInterrupt):
-            ended.wait(STOP_TIMEOUT_S)
+        until_s = appliance.clock.monotonic_s() + STOP_TIMEOUT_S
+        while not ended.is_set() and (left_s := until_s - appliance.clock.monotonic_s()) > 0:
+            with contextlib.suppress(KeyboardInterrupt):  # pressed once more: it is ending
+                ended.wait(left_s)
     return codes[0] if codes else EXIT_BUG
 
 

@@ -140,6 +140,8 @@ class Attempts:
     def _go_on(self, told: str) -> None:
         """See that a try is counted where the candidate runs next, and none where it only waits. Raises StoreError."""
         self.progress = told
+        if self._switch.before:  # it was opened, and decides
+            self._unopened = 0
         if isinstance(told, Waits):
             self._give_back()
         elif not self._counted:

@@ -12,12 +12,15 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
+import pytest
 import tomli_w
 
 from tests.conftest import cannot, without
@@ -34,6 +37,13 @@ HUB_PORT = 8093
 CONFIG = Path("/etc/appliance/appliance.toml")
 STATE = Path("/var/lib/appliance")
 PYTHON = f"python3.{sys.version_info.minor}"
+PACKAGES = Path(sysconfig.get_path("purelib"))
+ROOMS = ("appliance", "tests")
+"""What of the repository is in the machine."""
+MANAGED = Path("/run/systemd/system")
+"""There where systemd manages this machine."""
+GROUPS = Path("/sys/fs/cgroup")
+JOURNAL_LINES = 40
 UP = frozenset({"running", "degraded"})
 """Of the machine's state: other units of this machine may not like a container."""
 BOOT_S = 60.0
@@ -44,7 +54,7 @@ SIZE = "1g"
 
 
 class Machine:
-    """Booted while the context is. Nothing of it is left on this machine."""
+    """Booted while the context is; nothing of it is left on this machine then."""
 
     def __init__(self, room: Path, public: Path) -> None:
         """``room`` is an empty folder; ``public`` becomes the files of a hub that is served in the machine."""
@@ -53,6 +63,7 @@ class Machine:
         self._log = room / "console.log"
         self._stack = ExitStack()
         self._leader = 0
+        self._name = f"edge-{uuid4().hex[:12]}"
 
     def __enter__(self) -> Self:
         """Install and boot. A test that needs what this machine cannot give ends here, saying so."""
@@ -83,8 +94,12 @@ class Machine:
 
     def configure(self, tree: Mapping[str, Any]) -> None:
         """Write the configuration."""
-        text = tomli_w.dumps({**tree, "node": {**tree["node"], "state_dir": str(STATE)}})
-        self.place(CONFIG).write_text(text.replace(str(ROOT), str(SOURCE)))
+        models = {
+            key: {"folder": str(SOURCE / Path(each["folder"]).relative_to(ROOT))}
+            for key, each in tree["models"].items()
+        }
+        node = {**tree["node"], "state_dir": str(STATE)}
+        self.place(CONFIG).write_text(tomli_w.dumps({**tree, "models": models, "node": node}))
 
     def drop_in(self, unit: str, *lines: str) -> None:
         """Change a service, as an administrator would."""
@@ -96,7 +111,9 @@ class Machine:
     def __call__(self, *words: object) -> str:
         """Run a command in the machine, as root, that must succeed; gives what it printed."""
         done = self.run(*words)
-        assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
+        if done.returncode:
+            said = self.run("journalctl", "--no-pager", "--lines", JOURNAL_LINES).stdout
+            pytest.fail(f"{words}: {done.stdout}{done.stderr}\n{said}")
         return done.stdout
 
     def run(self, *words: object) -> subprocess.CompletedProcess[str]:
@@ -143,7 +160,8 @@ class Machine:
             check=True,
         )
         packages = self.place(HOME) / "lib" / PYTHON / "site-packages"
-        for folder in (packages, self.place(HOME) / "bin", self.place(HOME) / "packages", self.place(SOURCE)):
+        places = [self.place(HOME) / name for name in ("bin", "packages")]
+        for folder in (packages, *places, *(self.place(SOURCE / name) for name in ROOMS)):
             folder.mkdir(parents=True)
         self.place(CONFIG).parent.mkdir(exist_ok=True)
         self.place(HUB).mkdir(parents=True)
@@ -151,46 +169,87 @@ class Machine:
         (self.place(HOME) / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
         (self.place(HOME) / "bin" / "python").symlink_to(f"/usr/bin/{PYTHON}")
         program = self.place(HOME) / "bin" / "appliance"
-        program.write_text(f"#!{HOME}/bin/python\nfrom appliance.cli import main\n\nmain()\n")
+        program.write_text(f"#!{HOME}/bin/python\nfrom appliance.__main__ import start\n\nstart()\n")
         program.chmod(0o755)
 
     def _boot(self, stack: ExitStack) -> None:
-        binds = {ROOT: SOURCE, Path(sysconfig.get_path("purelib")): HOME / "packages", self._public: HUB / "public"}
-        # Without a manager on this machine there is none to register with, and no unit to leave.
-        alone = [] if Path("/run/systemd/system").exists() else ["--keep-unit"]
+        binds = {ROOT / name: SOURCE / name for name in ROOMS}
+        binds |= {PACKAGES: HOME / "packages", self._public: HUB / "public"}
         command = [
-            *("systemd-nspawn", "--quiet", "--register=no", *alone, "--private-network", "--link-journal=no"),
-            *("--console=pipe", f"--directory={self.root}"),
+            # Ends with whoever tests: nspawn takes SIGTERM for a wish that the machine shuts down.
+            *("setpriv", "--pdeathsig", "TERM"),
+            *("systemd-nspawn", "--quiet", "--register=no", f"--machine={self._name}", "--private-network"),
+            *("--link-journal=no", "--console=pipe", f"--directory={self.root}"),
             *(f"--bind-ro={here}:{there}" for here, there in binds.items()),
-            *("--boot", "systemd.unit=multi-user.target"),
         ]
+        if not MANAGED.exists():  # nobody who would make a control group for it
+            groups = [stack.enter_context(_control_group(hierarchy / self._name)) for hierarchy in _hierarchies()]
+            enter = "".join(f"echo $$ >{group}/cgroup.procs; " for group in groups)
+            command = ["/bin/sh", "-c", f'{enter}exec "$@"', "sh", *command, "--keep-unit"]
+        # Not multi-user.target: what else is enabled on this machine is not wanted, and may wait for a network.
         with self._log.open("wb") as log:
-            nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            nspawn = subprocess.Popen(
+                [*command, "--boot", "systemd.unit=basic.target"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         stack.callback(self._cut, nspawn)
         with contextlib.suppress(AssertionError):
             eventually(lambda: nspawn.poll() is not None or self._is_up(nspawn.pid), within_s=BOOT_S)
             if nspawn.poll() is None:
                 return
-        cannot(f"needs a machine where systemd-nspawn boots: {self._log.read_text(errors='replace')[-300:]}")
+        jobs = self.run("systemctl", "list-jobs").stdout if self._leader else ""
+        cannot(f"needs a machine where systemd-nspawn boots: {self._log.read_text(errors='replace')[-300:]} {jobs}")
 
     def _is_up(self, nspawn: int) -> bool:
         """Whether everything is started; finds the machine's first process."""
-        children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
-        if not children or Path(f"/proc/{children[0]}/comm").read_text() != "systemd\n":
-            return False
-        self._leader = int(children[0])
-        return self.run("systemctl", "is-system-running").stdout.strip() in UP
+        self._leader = _leader_of(nspawn)
+        return bool(self._leader) and self.run("systemctl", "is-system-running").stdout.strip() in UP
 
     def _cut(self, nspawn: subprocess.Popen[bytes]) -> None:
         """End the machine's first process, and with it all others."""
-        with contextlib.suppress(ProcessLookupError):
-            if self._leader:
-                os.kill(self._leader, signal.SIGKILL)
+        leader = _leader_of(nspawn.pid) if nspawn.poll() is None else 0
+        if leader:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(leader, signal.SIGKILL)
+        else:
+            nspawn.terminate()
         try:
             nspawn.wait(END_S)
         except subprocess.TimeoutExpired:
             nspawn.kill()
             nspawn.wait(END_S)
+
+
+def _leader_of(nspawn: int) -> int:
+    """The machine's first process, once it is systemd; 0 before, and after its end."""
+    try:
+        children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
+        is_there = bool(children) and Path(f"/proc/{children[0]}/comm").read_text() == "systemd\n"
+    except OSError:
+        return 0
+    return int(children[0]) if is_there else 0
+
+
+def _hierarchies() -> list[Path]:
+    """Where systemd has its control groups: one of version 2, or those of version 1 that it uses by name."""
+    named = [GROUPS / name for name in ("systemd", "unified") if (GROUPS / name / "cgroup.procs").exists()]
+    return named or [GROUPS]
+
+
+@contextlib.contextmanager
+def _control_group(group: Path) -> Iterator[Path]:
+    """Make a control group; at the end it and all below it go."""
+    group.mkdir()
+    try:
+        yield group
+    finally:
+        for folder, _, _ in os.walk(group, topdown=False):
+            eventually(partial(_removed, Path(folder)), within_s=END_S)
+
+
+def _removed(group: Path) -> bool:
+    with contextlib.suppress(OSError):  # its last process is not quite gone
+        group.rmdir()
+    return not group.exists()
 
 
 def _see_that_it_can() -> None:
@@ -200,5 +259,8 @@ def _see_that_it_can() -> None:
         without("systemd-container")
     if not Path("/sbin/init").exists():
         without("systemd-sysv")
+    closed = [place for place in (PACKAGES, *(ROOT / name for name in ROOMS)) if place.stat().st_mode & 0o005 != 0o005]
+    if closed:
+        cannot(f"needs a clone that everybody may read, as the units' user does; {closed[0]} is closed")
     if not Path("/usr/bin", PYTHON).exists():
         cannot(f"needs Debian's own {PYTHON}: the units see nothing of a home")

@@ -20,6 +20,7 @@ from appliance.adapters.slots import Slots, lock, store
 from appliance.adapters.slots.records import SET_ASIDE_MAX
 from appliance.adapters.slots.store import FILE_BYTES_MAX, REASON_LOST, RESERVE_BYTES
 from appliance.errors import BundleError, StoreError
+from appliance.ports.updates import CONDEMNED_MAX
 from appliance.trust.manifest import DESCRIPTION
 from appliance.trust.state import RECORD_BYTES_MAX, ModelState, Stage
 from appliance.trust.stored import write_note
@@ -190,6 +191,14 @@ def test_a_note_of_a_failure_that_is_damaged_still_condemns(slots: Slots, folder
     damage(folder / "bad" / ONE.model_id)
     (folder / "bad" / "README").write_text("not an id")
     assert slots.condemned() == {ONE.model_id: REASON_LOST}
+
+
+def test_what_failed_last_is_remembered_whatever_the_clock_said(slots: Slots, folder: Path) -> None:
+    ids = [f"{number:064x}" for number in range(CONDEMNED_MAX + 1)]
+    for age_s, model_id in enumerate(ids):
+        slots.condemn(model_id, "degenerate")
+        os.utime(folder / "bad" / model_id, (1e9 - age_s, 1e9 - age_s))
+    assert slots.condemned().keys() == set(ids[1:])
 
 
 @pytest.mark.parametrize("note", [b"", b"{}", b"[]", b'"x"'], ids=repr)
@@ -402,5 +411,6 @@ def test_whatever_lies_in_the_place_of_a_mark_a_note_or_a_record_no_error_but_ou
 
 def test_what_proves_itself_is_json_that_a_person_can_read(slots: Slots, folder: Path) -> None:
     slots.condemn(ONE.model_id, "degenerate")
-    assert json.loads(json.loads((folder / "bad" / ONE.model_id).read_bytes())["body"]) == {"reason": "degenerate"}
+    told = json.loads(json.loads((folder / "bad" / ONE.model_id).read_bytes())["body"])
+    assert told == {"reason": "degenerate", "number": 1}
     assert store.REASON_LOST

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,8 @@ def test_killed_while_it_applies_it_applies_again_and_three_times_is_enough(
             os.kill(child, signal.SIGSTOP)
             process.send_signal(signal.SIGKILL)
             process.communicate(timeout=20.0)
+            with suppress(ProcessLookupError):  # it was stopped before it could tie its life to its parent's
+                os.kill(child, signal.SIGKILL)
             assert slots.load(MODEL).stage is Stage.APPLY
             assert slots.load(MODEL).beginnings == number + 1
         assert done("run", "--config", file)[0] == 0

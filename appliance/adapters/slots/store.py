@@ -122,11 +122,14 @@ class Slots:
 
     def condemn(self, model_id: str, reason: str) -> None:
         """Remember that a model failed here."""
+        note = self._bad / _sound_id(model_id)
         with self._writing():
-            durable.replace(self._bad / _sound_id(model_id), write_note({"reason": reason}))
-            notes = [file for file in self._bad.glob("*") if _MODEL_ID.fullmatch(file.name) and file.name != model_id]
-            # One that is forgotten fails once more, where it is still offered at all.
-            for file in sorted(notes, key=_written_ns)[: max(0, len(notes) + 1 - CONDEMNED_MAX)]:
+            others = {file: number for file, (_, number) in self._notes().items() if file != note}
+            number = 1 + max(others.values(), default=0)
+            durable.replace(note, write_note({"reason": reason, "number": number}))
+            # By number, not by the time of a clock that may be wrong. One that is forgotten fails once more, where it
+            # is still offered at all.
+            for file in sorted(others, key=others.__getitem__)[: max(0, len(others) + 1 - CONDEMNED_MAX)]:
                 durable.remove(file)
 
     def pardon(self, model_id: str) -> None:
@@ -137,7 +140,11 @@ class Slots:
     def condemned(self) -> Mapping[str, str]:
         """Return the ids of models that failed here, and why; a damaged note still condemns, by its name."""
         with durable.converting(self._bad):
-            return {file.name: _reason(file) for file in self._bad.glob("*") if _MODEL_ID.fullmatch(file.name)}
+            return {file.name: reason for file, (reason, _) in self._notes().items()}
+
+    def _notes(self) -> dict[Path, tuple[str, int]]:
+        """Return why each model failed, and the place in the order in which they did. Raises OSError."""
+        return {file: _note(file) for file in self._bad.glob("*") if _MODEL_ID.fullmatch(file.name)}
 
     def partial(self, bundle: Bundle) -> DiskPartial:
         """Return what is there of a bundle."""
@@ -238,16 +245,14 @@ def _sound_id(model_id: str) -> str:
     return model_id
 
 
-def _written_ns(file: Path) -> int:
-    return file.stat().st_mtime_ns
-
-
-def _reason(file: Path) -> str:
-    """Return why a model failed. Raises OSError."""
+def _note(file: Path) -> tuple[str, int]:
+    """Return why a model failed, and its number; 0 where that was not written down, or is lost. Raises OSError."""
     try:
-        return str(read_note(durable.read(file, NOTE_BYTES_MAX) or b"")["reason"])
+        note = read_note(durable.read(file, NOTE_BYTES_MAX) or b"")
+        number = note.get("number", 0)
+        return str(note["reason"]), number if isinstance(number, int) else 0
     except (StateError, KeyError):
-        return REASON_LOST
+        return REASON_LOST, 0
 
 
 def _too_large(file: Path) -> StoreError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 from rich.console import Console
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -37,6 +38,7 @@ CARELESS = ("--shadow-frames", "0")
 """Nobody asked that the broken one be compared before it decides."""
 TOLD, NOT_TOLD = 0, 1
 """Exit codes: the story went as it must, or it did not."""
+RULE_COLUMNS_MAX = 100
 STYLES = {cast.OLD: "cyan", cast.NEW: "green", cast.BROKEN: "red"}
 
 
@@ -126,7 +128,7 @@ class Story:
 
     def _chapter(self, title: str) -> None:
         self._console.print()
-        self._console.rule(f"[bold]{title}", align="left")
+        self._console.print(Rule(f"[bold]{title}", align="left"), width=min(self._console.width, RULE_COLUMNS_MAX))
 
     def _moment(self, moment: Moment) -> None:
         """Show a change as it happens."""
