@@ -34,6 +34,7 @@ SOURCE = HOME / "src"
 """Where the repository is in the machine."""
 HUB = Path("/srv/hub")
 HUB_PORT = 8093
+STICK_UNIT = "appliance-update-stick@.service"
 CONFIG = Path("/etc/appliance/appliance.toml")
 STATE = Path("/var/lib/appliance")
 PYTHON = f"python3.{sys.version_info.minor}"
@@ -136,6 +137,15 @@ class Machine:
         )
         return told
 
+    def plug(self, device: str) -> None:
+        """Give the machine a block device of this one, and the stick's unit a life without udev, which tells of it."""
+        number = Path("/dev", device).stat().st_rdev
+        self("mknod", f"/dev/{device}", "b", os.major(number), os.minor(number))
+        unit = SYSTEMD / STICK_UNIT
+        told = [line for line in unit.read_text().splitlines() if "dev-%i.device" not in line]
+        self.place(Path("/etc/systemd/system") / STICK_UNIT).write_text("\n".join(told))
+        self("systemctl", "daemon-reload")
+
     def serve_hub(self) -> None:
         """Serve the hub's files on the machine's own loopback."""
         program = [HOME / "bin" / "appliance", "hub", "serve", "--hub", HUB, "--port", HUB_PORT]
@@ -150,6 +160,10 @@ class Machine:
             folder = self.place(Path("/usr/lib")) / kind
             for file in (SYSTEMD / kind).iterdir():
                 shutil.copy(file, folder)
+        libexec = self.place(Path("/usr/lib/appliance"))
+        libexec.mkdir()
+        for file in (SYSTEMD / "libexec").iterdir():
+            shutil.copy(file, libexec)
         self.place(Path("/etc/mosquitto/conf.d")).mkdir(parents=True, exist_ok=True)
         for file in (SYSTEMD / "mosquitto.d").iterdir():
             shutil.copy(file, self.place(Path("/etc/mosquitto/conf.d")))

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.boot.machine import CONFIG, HOME, HUB_PORT, STATE, Machine
+from tests.boot.machine import CONFIG, HOME, HUB_PORT, STATE, STICK_UNIT, Machine
+from tests.fleet.fleet import plugged_in
+from tests.fleet.town import run
 from tests.hub.hubs import Hub, hub_in, tuned
 from tests.model_folders import TINY
 from tests.system.crashing import BAD_VERSION, CRASH_AT, CRASHED
@@ -53,7 +55,12 @@ def machine(tmp_path: Path, hub: Hub) -> Iterator[Machine]:
 def started(machine: Machine) -> int:
     """Start the appliance; gives its process in the machine."""
     machine("systemctl", "start", APPLIANCE)
-    eventually(lambda: machine.shows(APPLIANCE, "StatusText").startswith("ok: 1 of 1 channels work"), within_s=WITHIN_S)
+    try:
+        eventually(
+            lambda: machine.shows(APPLIANCE, "StatusText").startswith("ok: 1 of 1 channels work"), within_s=WITHIN_S
+        )
+    except AssertionError:
+        pytest.fail(f"{machine.shows(APPLIANCE, 'StatusText')}\n{machine('journalctl', '--no-pager', '-n', 60)}")
     return int(machine.shows(APPLIANCE, "MainPID"))
 
 
@@ -142,6 +149,21 @@ def test_consent_starts_a_run_at_once(machine: Machine, hub: Hub, tmp_path: Path
     machine("systemctl", "start", "appliance-update.path")
     machine("mosquitto_pub", "-t", f"edge/n1/model/{NAME}/set", "-m", "INSTALL")
     assert eventually(lambda: _ended(machine), within_s=WITHIN_S)["outcome"] == "committed"
+
+
+def test_a_stick_is_mounted_taken_and_told_what_became_of_it(machine: Machine, hub: Hub, tmp_path: Path) -> None:
+    published(hub, "1.1.0", tmp_path / "models")
+    started(machine)
+    (tmp_path / "stick").mkdir()
+    with plugged_in(hub, tmp_path / "stick") as stick:
+        machine.plug(stick.device)
+        machine("systemctl", "start", STICK_UNIT.replace("@", f"@{stick.device}"))
+        assert eventually(lambda: _ended(machine), within_s=WITHIN_S)["outcome"] == "committed"
+        assert stick.device not in machine("cat", "/proc/mounts")
+        name = f"edge-{machine('head', '-c', 12, '/etc/machine-id')}-result.txt"
+        told = run("debugfs", "-R", f"cat /{name}", stick.image)
+    assert f"{NAME}: {TINY.name} (came with the device)" in told, "what it has found"
+    assert "; 1.1.0 is at " in told, "and what becomes of it"
 
 
 def test_what_waits_for_something_starts_and_waits(machine: Machine) -> None:
