@@ -27,6 +27,17 @@ TRIES = 3
 TERMS = ("--tries", TRIES, "--shadow-frames", 10, "--agreement", 0.9, "--decisions", 20, "--duration", 1)
 CONFIG_IS_WRONG = 78
 WATCHDOG_S = 5
+ASK_TO_RECOVER = """
+from pathlib import Path
+from appliance.adapters.tpu_bus.recovery_client import ask
+from appliance.adapters.tpu_bus.recovery_request import SOCKET, Request
+from appliance.errors import RungError
+
+try:
+    ask(Path("/", SOCKET), Request(action="rebind", path="1-1", tpu="tpu"), refusal="it may not")
+except RungError as error:
+    print(error)
+"""
 
 
 @pytest.fixture
@@ -164,6 +175,16 @@ def test_a_stick_is_mounted_taken_and_told_what_became_of_it(machine: Machine, h
         told = run("debugfs", "-R", f"cat /{name}", stick.image)
     assert f"{NAME}: {TINY.name} (came with the device)" in told, "what it has found"
     assert "; 1.1.0 is at " in told, "and what becomes of it"
+
+
+@pytest.mark.parametrize(("user", "answer"), [("appliance", "no Edge TPU is plugged in"), ("nobody", "Permission")])
+def test_the_recovery_service_answers_the_appliances_user_and_nobody_else(
+    machine: Machine, user: str, answer: str
+) -> None:
+    machine("systemctl", "start", "appliance-tpu-recovery.socket")
+    group = machine("id", "--group", "--name", user).strip()
+    who = ("setpriv", "--reuid", user, "--regid", group, "--clear-groups")
+    assert answer in machine(*who, HOME / "bin" / "python", "-c", ASK_TO_RECOVER)
 
 
 def test_what_waits_for_something_starts_and_waits(machine: Machine) -> None:
