@@ -2,10 +2,12 @@
 
 Exit codes, after sysexits.h: 0 done; 1 the demo delivered no alert, or a measurement missed its aim; 2 wrong
 usage; 65 what was given cannot be used (forge, hub, update); 69 something that must be there is not (a broker, a
-sensor under ``check --open``); 70 a bug; 74 the store of models cannot be used; 75 an update goes on at the next run;
-77 root must do it; 78 the configuration or a model folder is wrong, which a restart does not mend.
+sensor under ``check --open``); 70 a bug; 74 the store of models cannot be used, or what is said cannot be written;
+75 an update goes on at the next run; 77 root must do it; 78 the configuration or a model folder is wrong, which a
+restart does not mend.
 """
 
+import errno
 import signal
 import sys
 from enum import IntEnum
@@ -50,6 +52,7 @@ class Exit(IntEnum):
     CONFIG = 78
 
 
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 EXIT_CODES: dict[type[ApplianceError], Exit] = {
     ConfigError: Exit.CONFIG,
     ModelError: Exit.CONFIG,
@@ -289,3 +292,8 @@ def main() -> None:
     except ApplianceError as error:
         print(f"appliance: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks on stderr
         sys.exit(EXIT_CODES.get(type(error), Exit.UNAVAILABLE))
+    except OSError as error:  # of what is printed: whatever else is written names its file, and is an ApplianceError
+        if error.errno not in DISK_FULL:
+            raise
+        print(f"appliance: what it says cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 - as above
+        sys.exit(Exit.IOERR)

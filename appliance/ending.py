@@ -5,20 +5,16 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from types import TracebackType
 from typing import NoReturn
 
 
 def run_to_end(program: Callable[[], object]) -> NoReturn:
     """Run ``program``, and end the process with the code that it gives to ``sys.exit``; else 0, or 70 after a bug."""
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.push(_told)
         program()
-        code = os.EX_OK
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except Exception:  # noqa: BLE001 - whatever it is, it is shown, and the threads may hang all the same
-        sys.excepthook(*sys.exc_info())
-        code = os.EX_SOFTWARE
-    leave(code)
+    leave(os.EX_OK)
 
 
 def leave(code: int) -> NoReturn:
@@ -34,3 +30,16 @@ def leave(code: int) -> NoReturn:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, or nobody reads it any more
             stream.flush()
     os._exit(code)
+
+
+def _told(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    """Say what the interpreter would say of what ended a program, and leave; without an error let it go on."""
+    if kind is None or error is None:
+        return False
+    if isinstance(error, SystemExit):
+        if error.code is None or isinstance(error.code, int):
+            leave(error.code or os.EX_OK)
+        sys.stderr.write(f"{error.code}\n")
+        leave(1)
+    sys.excepthook(kind, error, trace)
+    leave(os.EX_SOFTWARE)
