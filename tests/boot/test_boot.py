@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.boot.booting import booted
 from tests.boot.machine import CONFIG, HOME, HUB_PORT, STATE, STICK_UNIT, Machine
 from tests.fleet.fleet import plugged_in
 from tests.fleet.town import run
@@ -51,7 +52,7 @@ def hub(tmp_path: Path) -> Hub:
 @pytest.fixture
 def machine(tmp_path: Path, hub: Hub) -> Iterator[Machine]:
     """A device that watches a lamp, not started yet."""
-    with Machine(tmp_path / "machine", hub.public) as made:
+    with booted(tmp_path / "machine", hub.public) as made:
         folder = CONFIG.parent
         channel = lamp(made.place(folder / "lamp.npz"))
         channel["sensor"] = {"kind": "replay", "file": str(folder / "lamp.npz"), "repeat": True}
