@@ -36,9 +36,9 @@ IMPORT_WAIT_S = 3600.0
 
 app = typer.Typer(
     help="Bring newer models to this device: signed, in small pieces, tried before they serve.",
-    epilog="Exit codes: 0 done, or nothing to do · 65 not an update archive, not trusted, one of too many · 69 it "
-    "cannot be read · 74 the store of models cannot be used · 75 another run is under way, or the network is away: the "
-    "next goes on · 78 the configuration is wrong.",
+    epilog="Exit codes: 0 done, or nothing to do · 65 not an update archive, not trusted, or more of them on a stick "
+    "than are looked at · 69 it cannot be read · 74 the store of models cannot be used · 75 another run is under way, "
+    "or the network is away: the next goes on · 78 the configuration is wrong.",
 )
 
 _out = screen()

@@ -132,9 +132,7 @@ def publish_command(
 
     Example: appliance hub publish models/heartbeat/1.1.0 --evaluate models/heartbeat/evaluation/test.npz
     """
-    if dead_zone and (evaluate is None or not pin_scales):
-        message = "--dead-zone may erase an update: it needs --pin-scales and --evaluate FILE.npz"
-        raise typer.BadParameter(message)
+    allowed = _gate(evaluate, gate, dead_zone, pin_scales=pin_scales)
     terms = Terms(
         tries=tries,
         shadow_frames=shadow_frames,
@@ -153,10 +151,18 @@ def publish_command(
         consent=consent,
         summary=summary,
         terms=terms,
-        gate=Gate(evaluate, gate, dead_zone) if pin_scales else None,
+        gate=allowed,
     )
     with opened(hub, keyring(hub, keys, passphrase)) as desk, shown() as told:
         _tell(publish(desk, order, told), order)
+
+
+def _gate(evaluate: Path | None, loss_max: float, dead_zone: int, *, pin_scales: bool) -> Gate | None:
+    """Return what lighter weights must pass; None where they stay as they are. Raises typer.BadParameter."""
+    if dead_zone and (evaluate is None or not pin_scales):
+        message = "--dead-zone may erase an update: it needs --pin-scales and --evaluate FILE.npz"
+        raise typer.BadParameter(message)
+    return Gate(evaluate, loss_max, dead_zone) if pin_scales else None
 
 
 def _tell(done: Published, order: Order) -> None:

@@ -122,6 +122,22 @@ def test_a_candidate_that_can_never_be_opened_is_given_up_within_its_bound(trial
     assert f"could not be opened {UNOPENED_MAX} times: " in ended.reason
 
 
+def test_a_candidate_that_was_opened_in_between_is_not_given_up(trial: Trying, tmp_path: Path) -> None:
+    trial.decides.refuse(UNOPENED_MAX - 1)
+    trial.lay(newer(TINY, tmp_path / "new"), stage=Stage.TRIAL)
+    for _ in range(UNOPENED_MAX - 1):
+        trial.until(lambda: "no device" in trial.attempts.progress)
+        trial.attempts.progress = ""
+        trial.bench.clock.advance(RETRY_S_MAX)
+    trial.until(lambda: trial.version == "2.0.0")
+    trial.attempts.stop("the disk takes nothing")
+    trial.decides.refuse(1)
+    trial.bench.clock.advance(RETRY_S_MAX)
+    trial.until(lambda: "no device" in trial.attempts.progress)
+    trial.bench.clock.advance(RETRY_S_MAX)
+    assert trial.until_ended().outcome == "committed"
+
+
 def test_a_disk_that_fails_in_the_middle_costs_no_try_once_it_takes_records_again(
     trial: Trying, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from appliance.bench.models.chart import svg
 from appliance.bench.models.latency import ROUNDS, Candidate, Timed, measure
 from appliance.bench.models.people import judge_people, labels_of
 from appliance.bench.models.quality import FLOAT, TEST, Quality, evaluation_of, judge
+from appliance.bench.progress import telling
 from appliance.core.model import Model
 from appliance.errors import BrokerError, ConfigError, ForgeError
 from appliance.forge.environment import environment
@@ -69,17 +70,17 @@ def run(root: Path, *, json_file: Path | None, chart: Path | None, rounds: int |
     Returns AIMS_REACHED or AIM_MISSED. Raises ConfigError when there is none, ModelError when one is not sound.
     """
     folders = _folders(root)
-    with console.status("judging ...") as status:
+    with telling(console, "judging ...") as tell:
         models = {folder: read_model(folder) for folder in folders}
         qualities: list[Quality] = []
         for folder, model in models.items():
-            status.update(f"judging {model.name} by its held-out examples ...")
+            tell(f"judging {model.name} by its held-out examples ...")
             qualities += judge_people(folder, model) if labels_of(folder) else judge(folder, model)
         pythons = _pythons(console)
-        status.update(f"timing {len(models)} models on {len(pythons)} runtimes, in turns ...")
+        tell(f"timing {len(models)} models on {len(pythons)} runtimes, in turns ...")
         candidates = [each for folder, model in models.items() for each in _candidates(folder, model, pythons)]
         times = measure(candidates, pythons, rounds=rounds or ROUNDS)
-        decisions = _decisions(status.update)
+        decisions = _decisions(tell)
     result = Result(tuple(qualities), tuple(_size(folder, model) for folder, model in models.items()), tuple(times))
     for table in (_quality_table(result.qualities), _size_table(result.sizes), _time_table(result.times)):
         console.print(table)
