@@ -10,7 +10,7 @@ import pytest
 
 from tests.boot.booting import booted
 from tests.boot.machine import CONFIG, HOME, HUB_PORT, STATE, STICK_UNIT, Machine
-from tests.fleet.fleet import plugged_in
+from tests.fleet.fleet import TERMS, TRIES, plugged_in
 from tests.fleet.town import run
 from tests.hub.hubs import Hub, hub_in, tuned
 from tests.model_folders import TINY
@@ -24,8 +24,6 @@ NAME = TINY.parent.name
 APPLIANCE, UPDATE = "appliance.service", "appliance-update.service"
 BROKER_PORT = 1883
 WITHIN_S = 60.0
-TRIES = 3
-TERMS = ("--tries", TRIES, "--shadow-frames", 10, "--agreement", 0.9, "--decisions", 20, "--duration", 1)
 CONFIG_IS_WRONG = 78
 WATCHDOG_S = 5
 ASK_TO_RECOVER = """
