@@ -60,13 +60,14 @@ lint: $(VENV)/.dev
 contract-tflite: $(TFLITE)/.installed
 	@test ! -x $(TFLITE)/bin/pytest || $(TFLITE)/bin/python -m pytest --quiet tests/contract/test_backend.py
 
-$(TFLITE)/.installed: $(BIN)/python pyproject.toml
+$(TFLITE)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@mkdir -p $(TFLITE)
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 	  echo "installing tflite-runtime in $(TFLITE) ..." && $(PYTHON) -m venv $(TFLITE) && \
-	  $(TFLITE)/bin/python -m pip --disable-pip-version-check install --quiet 'tflite-runtime==2.14.0' 'numpy<2' \
-	    'opencv-python-headless<4.12' paho-mqtt prometheus-client pydantic structlog \
-	    hypothesis pytest pytest-randomly pytest-timeout; \
+	  grep -vE '^(numpy|opencv-python-headless)==' constraints.txt >$(TFLITE)/constraints.txt && \
+	  $(TFLITE)/bin/python -m pip --disable-pip-version-check install --quiet \
+	    --constraint $(TFLITE)/constraints.txt 'tflite-runtime==2.14.0' 'numpy<2' 'opencv-python-headless<4.12' \
+	    paho-mqtt prometheus-client pydantic structlog hypothesis pytest pytest-randomly pytest-timeout; \
 	else echo "tflite-runtime has wheels for Python 3.11 only: its contract suite does not run here"; fi
 	@touch $@
 

@@ -1,6 +1,7 @@
 """Fixtures and rules that more than one folder of tests uses."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,9 @@ REQUIRE_SYSTEM_PACKAGES = "REQUIRE_SYSTEM_PACKAGES"
 # A terminal's size that is in the environment is not that of the terminals that tests make: they set their own.
 for _size in ("COLUMNS", "LINES"):
     os.environ.pop(_size, None)
+
+# Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so would every program that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a busy machine is slow, not wrong; pytest's timeout is the bound.
 settings.register_profile("everyday", deadline=None, max_examples=25)

@@ -1,5 +1,6 @@
 """Workers to try things on: real processes, with an Edge TPU that fails on a script, or an engine of the tests."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,12 @@ def open_files(pid: int | str = "self") -> dict[int, str]:
         except FileNotFoundError:  # the one that the folder itself is listed by
             continue
     return found
+
+
+def own_files() -> dict[int, str]:
+    """What each open file of this process is, once nothing of earlier tests waits to be collected: to compare with."""
+    gc.collect()
+    return open_files()
 
 
 def memory(pid: int | str) -> set[str]:

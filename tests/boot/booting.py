@@ -40,8 +40,8 @@ MANAGED = Path("/run/systemd/system")
 GROUPS = Path("/sys/fs/cgroup")
 UP = frozenset({"running", "degraded"})
 """Of the machine's state: other units of this machine may not like a container."""
-BOOT_S = 60.0
-END_S = 20.0
+BOOT_S = 180.0
+END_S = 60.0
 SIZE = "1g"
 """Most that a machine may write."""
 

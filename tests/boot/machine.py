@@ -23,7 +23,7 @@ HUB_PORT = 8093
 STICK_UNIT = "appliance-update-stick@.service"
 CONFIG = Path("/etc/appliance/appliance.toml")
 STATE = Path("/var/lib/appliance")
-COMMAND_S = 60.0
+COMMAND_S = 240.0
 JOURNAL_LINES = 40
 
 
@@ -79,7 +79,8 @@ class Machine:
         return self("systemctl", "show", unit, "--property", key, "--value").strip()
 
     def journal(self, unit: str) -> str:
-        """What a unit has said."""
+        """What a unit has said, until now: journald reads what a unit prints when it comes to it."""
+        self("journalctl", "--sync")
         return self("journalctl", "--no-pager", "--output", "cat", "--unit", unit)
 
     def updates(self) -> dict[str, Any]:

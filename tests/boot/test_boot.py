@@ -10,6 +10,7 @@ import pytest
 
 from tests.boot.booting import booted
 from tests.boot.machine import CONFIG, HOME, HUB_PORT, STATE, STICK_UNIT, Machine
+from tests.fleet.door import FRAME_AGE_S_MAX
 from tests.fleet.fleet import TERMS, TRIES, plugged_in
 from tests.fleet.town import run
 from tests.hub.hubs import Hub, hub_in, tuned
@@ -18,12 +19,13 @@ from tests.system.crashing import BAD_VERSION, CRASH_AT, CRASHED
 from tests.system.scenes import config, lamp
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.broker]
+pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.timeout(900)]
 
 NAME = TINY.parent.name
 APPLIANCE, UPDATE = "appliance.service", "appliance-update.service"
 BROKER_PORT = 1883
-WITHIN_S = 60.0
+WITHIN_S = 240.0
+"""The updater's unit is nice, and idle where the disk is concerned: beside other work it takes its time."""
 CONFIG_IS_WRONG = 78
 WATCHDOG_S = 5
 ASK_TO_RECOVER = """
@@ -52,7 +54,7 @@ def machine(tmp_path: Path, hub: Hub) -> Iterator[Machine]:
     """A device that watches a lamp, not started yet."""
     with booted(tmp_path / "machine", hub.public) as made:
         folder = CONFIG.parent
-        channel = lamp(made.place(folder / "lamp.npz"))
+        channel = lamp(made.place(folder / "lamp.npz")) | {"frame_age_max_s": FRAME_AGE_S_MAX}
         channel["sensor"] = {"kind": "replay", "file": str(folder / "lamp.npz"), "repeat": True}
         (made.place(folder / "root.json")).write_bytes((hub.public / "metadata" / "1.root.json").read_bytes())
         update = {"root_file": str(folder / "root.json"), "url": f"http://127.0.0.1:{HUB_PORT}"}

@@ -1,5 +1,6 @@
 """What every sensor promises (``ports.Sensor``), as one suite: simulated, real, and on the bench in ``hw_tests``."""
 
+import gc
 import itertools
 import time
 from collections.abc import Iterator
@@ -201,6 +202,7 @@ class SensorContract:
         rig.sensor.open()  # what is loaded once stays open: a library's own files
         next_frame(rig)
         rig.sensor.close()
+        gc.collect()  # what waits for it is not this sensor's
         before = open_files()
         for _ in range(3):
             rig.sensor.open()

@@ -25,7 +25,7 @@ CHANNEL = "lamp"
 CRASHING = Path(__file__).parents[1] / "system" / "crashing.py"
 FRAME_AGE_S_MAX = 60.0
 """A frame is judged however slow this machine is: what stays without an answer does so for a reason of its own."""
-WITHIN_S = 90.0
+WITHIN_S = 180.0
 
 
 class Door:

@@ -17,14 +17,17 @@ from tests.process.test_update_stick import SCRIPT, Stick
 from tests.system.crashing import CRASHED
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.timeout(1500)]
 
 RATE = "320kbit"
 """The delta takes eight seconds."""
 CUT_AT, CUT_AGAIN_AT = 0.25, 0.5
 """Shares of the delta."""
-OVERHEAD_MAX = 1.2
-"""Of what comes through the cable in all, headers, metadata and two cuts included: share of the delta."""
+OVERHEAD_MAX = 1.4
+"""Of what comes through the cable in all, headers, metadata, two cuts and what TCP sends twice: share of the delta.
+
+One that began anew after either cut would be beyond 1.5.
+"""
 DONE, LATER = 0, 75
 """Exit codes of the updater."""
 END_S = 60.0
@@ -59,7 +62,8 @@ def _a_share_takes_the_better_one_over_a_link_that_is_cut_twice(fleet: Fleet) ->
     assert share < OVERHEAD_MAX
     _commits(door, BETTER)
     starts = eventually(lambda: _starts(fleet) if len(_starts(fleet)) > 1 else [], within_s=WITHIN_S)
-    assert starts == sorted(set(starts)), "each goes on where the one before it ended"
+    assert starts == sorted(starts), "each goes on where the one before it ended"
+    assert starts[0] < starts[-1]
     assert {each.address for each in fleet.web.bundles(BETTER)} == {door.house.address}
 
 
@@ -167,7 +171,7 @@ def _the_one_without_takes_it_from_a_stick(fleet: Fleet, room: Path) -> None:
     door = fleet.last
     with plugged_in(fleet.hub, room) as stick:
         run(SCRIPT, "mount", stick.device)
-        stick.result.parent.mkdir()
+        stick.result.parent.mkdir(exist_ok=True)
         assert door.take(stick.folder, stick.result) == DONE
         run(SCRIPT, "finish", stick.device)
         assert not stick.folder.exists(), "it can be pulled"

@@ -26,7 +26,8 @@ error_log {folder}/error.log;
 events {{ worker_connections 64; }}
 http {{
   {temporary}
-  log_format asked escape=json '{{"address":"$remote_addr","path":"$uri","status":$status,"range":"$http_range"}}';
+  log_format asked escape=json '{{"address":"$remote_addr","path":"$uri","status":$status,"range":"$http_range",'
+    '"ended_s":$msec,"took_s":$request_time}}';
   log_format reports escape=json '{{"address":"$remote_addr","report":"$request_body"}}';
   server {{
     listen {address}:80;
@@ -58,6 +59,14 @@ class Asked:
     path: str
     status: int
     range: str
+    ended_s: float
+    """Time since the epoch."""
+    took_s: float
+
+    @property
+    def began_s(self) -> float:
+        """Time since the epoch. One whose connection was cut ends late, after others that began after it."""
+        return self.ended_s - self.took_s
 
 
 class WebServer:
@@ -82,8 +91,9 @@ class WebServer:
         return [Asked(**each) for each in self._log("asked.log")]
 
     def bundles(self, version: str) -> list[Asked]:
-        """The requests for bundles of a version."""
-        return [each for each in self.asked() if each.path.startswith("/targets/") and f"/{version}/" in each.path]
+        """The requests for bundles of a version, as they came."""
+        asked = [each for each in self.asked() if each.path.startswith("/targets/") and f"/{version}/" in each.path]
+        return sorted(asked, key=lambda each: each.began_s)
 
     def reports(self) -> list[dict[str, Any]]:
         """What devices have posted."""

@@ -225,7 +225,7 @@ def test_what_runs_is_timed_and_what_does_not_is_told_with_its_fault(tmp_path: P
     ]
     times = measure(candidates, PYTHONS, rounds=2)
     assert [each.candidate for each in times] == candidates
-    assert all(each.took_s is not None and 0 < each.took_s < 0.1 and not each.fault for each in times[:2])
+    assert all(each.took_s is not None and each.took_s > 0 and not each.fault for each in times[:2])
     assert times[2] == Timed(candidates[2], None, "onnxruntime is not installed")
     assert times[3].took_s is None
     assert times[3].fault.startswith("ValueError: ")

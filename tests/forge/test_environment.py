@@ -18,6 +18,7 @@ import pytest
 
 from appliance.errors import ForgeError
 from appliance.forge.environment import STAMP, Environment, cache_folder, environment, existing, pinned
+from tests.waiting import eventually
 
 PINS = ("numpy==1.26.4", "tool==2.0")
 
@@ -104,19 +105,26 @@ def test_one_that_was_cut_off_is_not_used_but_made_anew(uv: Uv, tmp_path: Path) 
 
 
 def test_two_at_once_make_it_once_and_the_second_waits(uv: Uv, tmp_path: Path) -> None:
-    uv.install("sleep 0.5")
+    go_on = tmp_path / "go-on"
+    uv.install(f"while [ ! -e '{go_on}' ]; do sleep 0.01; done")
     told: list[str] = []
     made: list[Environment] = []
+
+    def waiting() -> int:
+        return sum("waiting for another process" in line for line in told)
+
     threads = [
         threading.Thread(target=lambda: made.append(uv.make(tmp_path / "cache", tell=told.append))) for _ in range(3)
     ]
     for thread in threads:
         thread.start()
+    eventually(lambda: waiting() == 2)
+    go_on.touch()
     for thread in threads:
         thread.join(20)
     assert len(made) == 3
     assert uv.asked == ["venv --python", "pip install"]
-    assert sum("waiting for another process" in line for line in told) == 2
+    assert waiting() == 2
 
 
 def test_one_whose_python_is_gone_is_made_anew(uv: Uv, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ print(died)
 @pytest.mark.parametrize("way", ["exchange", "two renames"])
 def test_who_is_killed_at_any_step_leaves_the_old_folder_or_the_new_one(way: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", DYING, str(tmp_path), way, repr((OLD, NEW))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280)
     died = int(done.stdout)
     assert died > 20, "each file, each sync, each rename is a step to die at"
     seen = []

@@ -12,14 +12,18 @@ from appliance.forge.training import fit, loss_for
 from tests.forge_slow.data import examples
 
 Foreign = Any  # tensorflow ships no types
+TIMEOUT_S = 1200
+"""For one test: it may be the first to load tensorflow, to train what others share, or to fetch a runtime."""
 collect_ignore_glob = [] if find_spec("tensorflow") else ["test_*.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tensorflow and its tools warn: what they deprecate is not ours to mend."""
+    """Let tensorflow and its tools warn: what they deprecate is not ours to mend. And let them take their time."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("ignore"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +34,8 @@ def tf() -> Foreign:
 
 @pytest.fixture(scope="session")
 def dense(tf: Foreign) -> Foreign:
-    """A trained network 12-48-24-1 that ends in a logit."""
+    """A trained network 12-48-24-1 that ends in a logit; the same one in whatever order the tests come."""
+    keras.begin(1)
     layers = tf.keras.layers
     network = tf.keras.Sequential(
         [
@@ -48,7 +53,8 @@ def dense(tf: Foreign) -> Foreign:
 
 @pytest.fixture(scope="session")
 def convolutions(tf: Foreign) -> Foreign:
-    """An untrained network of every kind of layer the Edge TPU is used for, three classes."""
+    """An untrained network of every kind of layer the Edge TPU is used for, three classes; always the same one."""
+    keras.begin(2)
     layers = tf.keras.layers
     return tf.keras.Sequential(
         [

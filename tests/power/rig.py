@@ -35,7 +35,7 @@ SIZE_BYTES = 8 * 1024 * 1024
 """Of every disk: half of it is ext4's journal, which cannot be smaller."""
 SECTOR_BYTES = 512
 BLOCK_BYTES = 4096
-PROGRAM_S = 60.0
+PROGRAM_S = 240.0
 DAEMON_S = 20.0
 _MKFS = ("mkfs.ext4", "-q", "-b", str(BLOCK_BYTES), "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard")
 _KEPT_SHARES = (0.1, 0.5, 0.9)

@@ -24,7 +24,7 @@ from tests.process.delegate.library import (
     frame,
     write,
 )
-from tests.workers import LONG_S, START_S, end, has_ended, hired, open_files, same, signature_of
+from tests.workers import LONG_S, START_S, end, has_ended, hired, open_files, own_files, same, signature_of
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +129,7 @@ class TestEnds:
     def test_whenever_and_however_it_fails_the_loop_hears_why_in_time_and_nothing_is_left(
         self, delegate: DelegateLibrary, fault: str, load_s: float, words: str, died_of: int
     ) -> None:
-        before = open_files()
+        before = own_files()
         with hired(ENGINE, **delegate.options(fault)) as worker:
             with pytest.raises(BackendError, match=words):
                 worker.invoke(worker.load(COMPILED, COMPILED_BYTES, load_s), frame(1), DEADLINE_S)

@@ -22,7 +22,7 @@ from appliance.adapters.model_folder import read_model
 from appliance.core.model import Dtype, Model, TensorSpec
 from appliance.core.types import Array, Outputs
 from tests.model_folders import FOLDERS
-from tests.workers import TWINS_SIGNATURE, memory, open_files, own_answer, same, signature_of, tensor
+from tests.workers import TWINS_SIGNATURE, memory, open_files, own_answer, own_files, same, signature_of, tensor
 
 MODELS = [read_model(folder) for folder in FOLDERS]
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
@@ -105,13 +105,13 @@ class TestMemory:
         os.close(file)
 
     def test_that_there_is_not_leaves_no_file_open(self) -> None:
-        before = open_files()
+        before = own_files()
         with pytest.raises(OSError, match="Invalid argument"):
             exchange.make_memory("tensors", -1)
         assert open_files() == before
 
     def test_is_let_go_with_the_area(self) -> None:
-        before = open_files()
+        before = own_files()
         sides = Sides()
         sides.ask(1, 1)
         sides.worker.answer(own_answer(tensor(1)), 1, 1)

@@ -19,7 +19,7 @@ from tests.process.delegate.library import (
     DelegateLibrary,
     another_runtime,
 )
-from tests.workers import LONG_S, has_ended, open_files
+from tests.workers import LONG_S, has_ended, open_files, own_files
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ class Bench:
 
     def examine(self, deadline_s: float = LONG_S) -> str:
         """Examine; nothing is left of it, whatever comes out."""
-        before = open_files()
+        before = own_files()
         told = self.pairing.examine(COMPILED, COMPILED_BYTES, deadline_s)
         assert all(has_ended(pid) for pid in self.pids)
         assert open_files() == before

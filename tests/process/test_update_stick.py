@@ -90,7 +90,7 @@ def test_a_damaged_stick_does_not_take_the_kernel_down(stick: Stick) -> None:
 
 def test_what_became_of_it_is_written_back(stick: Stick) -> None:
     run(str(SCRIPT), "mount", stick.device)
-    stick.result.parent.mkdir(parents=True)
+    stick.result.parent.mkdir(parents=True, exist_ok=True)
     stick.result.write_text("person 1.1.0: on trial\n")
     run(str(SCRIPT), "finish", stick.device)
     run(str(SCRIPT), "mount", stick.device)

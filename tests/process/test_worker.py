@@ -35,6 +35,7 @@ from tests.workers import (
     memory,
     open_files,
     own_answer,
+    own_files,
     same,
     signature_of,
     tensor,
@@ -153,14 +154,14 @@ class TestStartAndEnd:
 
     def test_a_program_that_cannot_be_started_leaves_no_file_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
-        before = open_files()
+        before = own_files()
         with pytest.raises(BackendError, match="tpu: cannot be started: No such file"):
             Worker(CPU, {}, name="tpu")
         assert open_files() == before
 
     def test_where_no_more_files_can_be_opened_it_is_not_started_and_loads_nothing_and_that_is_all(self) -> None:
         with hired() as worker, _few_files_left() as left:
-            before = open_files()
+            before = own_files()
             for number in range(1, 9):
                 with left(number), pytest.raises(BackendError, match="tpu: cannot be started: Too many open files"):
                     Worker(CPU, {}, name="tpu")

@@ -28,6 +28,7 @@ from tests.workers import (
     memory,
     open_files,
     own_answer,
+    own_files,
     same,
     tensor,
 )
@@ -198,7 +199,7 @@ def test_a_worker_killed_at_any_moment_is_an_error_and_leaves_nothing(tmp_path: 
     chance = random.Random(5)  # noqa: S311 - chooses moments, keeps no secrets
     bus = _bus(tmp_path / "bus")
     script = Script(bus)
-    files, shared = open_files(), set(SHARED.iterdir())
+    files, shared = own_files(), set(SHARED.iterdir())
     for round_ in range(20):
         script.clear()
         if round_ % 4:

@@ -132,7 +132,7 @@ def terminal() -> Iterator[Terminal]:
 
 @pytest.mark.slow
 def test_it_ends_by_itself_with_0_once_an_alert_made_the_round_trip() -> None:
-    ended = demo("--seconds", "6")
+    ended = demo("--seconds", "15")
     assert ended.returncode == DELIVERED, ended.stderr
     told = re.search(r"(\d+) decisions, (\d+) alerts published, (\d+) received back over the broker", ended.stdout)
     assert told is not None
@@ -153,7 +153,7 @@ def test_a_demo_whose_alerts_cannot_come_ends_with_1_and_says_so(clone: Path) ->
             for rule in channel["rules"]:
                 rule |= {"threshold": 1.0, "release": 1.0, "hold_n": 1000, "hold_m": 1000}
         (clone / "examples" / f"{name}.toml").write_text(tomli_w.dumps(tree))
-    ended = demo("--seconds", "3", clone=clone)
+    ended = demo("--seconds", "10", clone=clone)
     assert ended.returncode == NOT_DELIVERED, ended.stderr
     assert "no alert made the round trip" in ended.stdout
     assert re.search(r"[1-9]\d* decisions, 0 alerts published, 0 received", ended.stdout), "it ran, and saw nothing"

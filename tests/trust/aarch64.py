@@ -18,7 +18,7 @@ PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 WHEELS = ("numpy", "pydantic")
 GET_S = 300.0
 """For one step of getting it: 30 MB over a slow line."""
-RUN_S = 200.0
+RUN_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ def _get(cache: Path) -> None:
         "APT::Architecture": "arm64",
         "APT::Architectures": "arm64",
         "APT::Sandbox::User": "root",
+        "Acquire::Retries": 5,
         "Dir::State": cache / "apt" / "state",
         "Dir::State::status": cache / "apt" / "status",
         "Dir::Cache": cache / "apt" / "cache",
@@ -75,7 +76,19 @@ def _get(cache: Path) -> None:
     version = _interpreter(cache / "root").name.removeprefix("python")
     platforms = ("--platform=manylinux2014_aarch64", "--platform=manylinux_2_28_aarch64")
     only = ("--only-binary=:all:", f"--python-version={version}", *platforms, f"--target={cache / 'site'}")
-    _run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *only, *WHEELS])
+    _run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--retries=10",
+            *only,
+            *WHEELS,
+        ]
+    )
 
 
 def _interpreter(root: Path) -> Path:

@@ -24,9 +24,9 @@ from appliance.trust.delta.tad_plan import plan
 from tests.model_folders import TINY
 from tests.trust.bundles import Part, written
 
-WORK_CPU_S = 100
+WORK_CPU_S = 600
 """For all bundles of one process: what hangs is ended then, however slow the machine is."""
-WORKER_S = 280.0
+WORKER_S = 1200.0
 BASE_ID = b"b" * 32
 SLACK_BYTES = 16 * 1024 * 1024
 Rng = np.random.Generator

@@ -7,7 +7,7 @@ import pytest
 from tests.trust.aarch64 import python
 from tests.trust.goldens import GOLDENS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_a_device_of_the_other_architecture_makes_the_same_files(request: pytest.FixtureRequest) -> None:

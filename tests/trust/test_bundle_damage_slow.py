@@ -4,7 +4,7 @@ import pytest
 
 from tests.trust.damage import NAMES, confined, every, storm, subject
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 HARMLESS = {"refused", "caught", "right"}
 DAMAGED = dict.fromkeys(NAMES, 16_000) | {"tad1": 9_000}

@@ -53,14 +53,16 @@ def test_thousands_of_damaged_deltas_are_refused_or_give_every_byte_once(name: s
 
 
 MEASURED = """
-import json, mmap, os, resource, sys, time
+import json, mmap, os, pathlib, sys
 import numpy as np
 from appliance.trust.delta.tad import decode
 base, delta, size, out = sys.argv[1], open(sys.argv[2], "rb").read(), int(sys.argv[3]), os.open(sys.argv[4], os.O_RDWR)
 mapped = mmap.mmap(os.open(base, os.O_RDONLY), 0, prot=mmap.PROT_READ)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak_kib = lambda: int(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here (proc(5)); maxrss is the parent's
+before = peak_kib()
 decode(delta, mapped, size, lambda offset, content: os.pwrite(out, content, offset))
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+print(json.dumps(peak_kib() - before))
 """
 
 
@@ -87,7 +89,8 @@ def test_a_fine_tune_of_the_person_detector_comes_back_within_16_mib(tmp_path: P
         [sys.executable, "-c", MEASURED, *arguments], cwd=ROOT, capture_output=True, check=True, timeout=SECONDS_MAX
     )
     assert (tmp_path / "out").read_bytes() == bytes(result)
-    assert json.loads(done.stdout) <= MEMORY_KIB
+    print(done.stdout, "KiB")
+    assert 0 < json.loads(done.stdout) <= MEMORY_KIB
 
 
 def test_a_model_that_only_moved_costs_its_table() -> None:

@@ -123,8 +123,8 @@ class Worker:
             assert tensor.dtype == area.input.dtype, f"{tensor.dtype} given, {area.input.dtype} wanted"
             self._request += 1
             asked = Packet(Kind.INVOKE, number, self._request, area.ask(tensor, self._request))
-            self._send(asked, [])
-            self._judge(self._answer_to(asked, end_s, f"within {deadline_s:.3g} s"))
+            begun_s = self._send(asked, [])
+            self._judge(self._answer_to(asked, begun_s, end_s, f"within {deadline_s:.3g} s"))
             outputs = area.outputs_of(asked.request, asked.sequence)
         finally:
             self._turn.release()
@@ -146,7 +146,7 @@ class Worker:
             return None
         try:
             (asked, begun_s), self._owed = self._owed, None
-            self._answer_to(asked, end_s, "at all", begun_s)
+            self._answer_to(asked, begun_s, end_s, "at all")
             self.discarded["late"] += 1
         except BackendError:
             return None
@@ -195,15 +195,19 @@ class Worker:
         try:
             self._request += 1
             asked = packet._replace(request=self._request)
-            self._send(asked, files or [])
-            self._judge(self._answer_to(asked, end_s, what))
+            begun_s = self._send(asked, files or [])
+            self._judge(self._answer_to(asked, begun_s, end_s, what))
         finally:
             self._turn.release()
 
-    def _send(self, packet: Packet, files: list[int]) -> None:
-        """Send a packet. Raises BackendError when nobody takes it: orders are answered one by one, so there is room."""
+    def _send(self, packet: Packet, files: list[int]) -> float:
+        """Send a packet; returns when, in seconds of the monotonic clock.
+
+        Raises BackendError when nobody takes it: orders are answered one by one, so there is room.
+        """
         if not self.alive:
             raise BackendError(self._dead())
+        begun_s = time.monotonic()
         try:
             exchange.send_files(self._child.control, packet, files)
         except BlockingIOError as error:
@@ -211,10 +215,10 @@ class Worker:
             raise BackendError(msg) from error
         except OSError as error:
             raise BackendError(self._dead()) from error
+        return begun_s
 
-    def _answer_to(self, asked: Packet, end_s: float, within: str, begun_s: float | None = None) -> Packet:
+    def _answer_to(self, asked: Packet, begun_s: float, end_s: float, within: str) -> Packet:
         """Wait for the answer to ``asked``; others are thrown away. Raises BackendError, and remembers what is owed."""
-        begun_s = time.monotonic() if begun_s is None else begun_s
         while (left_s := end_s - time.monotonic()) > 0.0:
             answer = self._next_packet(left_s)
             if answer is None:

@@ -22,6 +22,8 @@ from appliance.errors import BrokerError
 
 STOP_S = 15.0
 """How long the appliance is given to end."""
+FRAME_AGE_MAX_S = 60.0
+"""The story is of updates: a frame is judged however busy this machine is, and none is late in a trial."""
 NODE, CHANNEL, MODEL = "demo", "street", "person"
 
 
@@ -127,6 +129,7 @@ def write_config(file: Path, *, factory: Path, root: Path, url: str, mqtt: MqttC
             CHANNEL: {
                 "model": MODEL,
                 "state_interval_s": 0.5,
+                "frame_age_max_s": FRAME_AGE_MAX_S,
                 "sensor": {"kind": "camera", "source": str(footage), "repeat": True},
                 "rules": [rule],
             }
