@@ -10,7 +10,12 @@ from typing import Self
 
 from tests.waiting import eventually
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0
+"""For mosquitto to start, and to read what it kept: a bound, no measure."""
+RUNNING = " running\n"
+"""How the line ends that it writes once it has its port."""
+LOG_LINES = 20
+"""Of its log, shown of one that ended."""
 
 
 def mosquitto_path() -> str | None:
@@ -43,10 +48,16 @@ class Mosquitto:
         assert program is not None, "mosquitto is not installed: apt-get install mosquitto"
         log = (self._folder / "mosquitto.log").open("ab")
         with log:
+            before = self.log().count(RUNNING)
             self._process = subprocess.Popen([program, "-v", "-c", str(self._conf)], stdout=log, stderr=log)
-        eventually(self._answers, within_s=START_TIMEOUT_S)
+        eventually(lambda: self._answers() and self.log().count(RUNNING) > before, within_s=START_TIMEOUT_S)
 
     def _answers(self) -> bool:
+        """Whether there is an answer on the port; that it is ours, and not somebody else's, only its log says."""
+        if self._process is not None and self._process.poll() is not None:
+            tail = "\n".join(self.log().splitlines()[-LOG_LINES:])
+            msg = f"mosquitto has ended with {self._process.returncode} instead of serving port {self.port}:\n{tail}"
+            raise AssertionError(msg)
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 

@@ -100,7 +100,7 @@ class Subscriber:
     def messages(self, topic: str | None = None) -> list[tuple[str, bool, str]]:
         """Topic, retained flag and payload of what came so far."""
         found = []
-        for line in self._file.read_text().splitlines():
+        for line in self._file.read_text().rpartition("\n")[0].splitlines():  # a line may be half there
             name, retained, payload = (*line.split(" ", 2), "")[:3]
             if topic in {None, name}:
                 found.append((name, retained == "1", payload))

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ START_S = 30.0
 """For a process to start, a model to load: a bound, no measure."""
 LONG_S = 30.0
 """A deadline that nothing sound misses, on however busy a machine."""
+SERVED = "process_request_thread"
+"""In the name of a thread in which a web server of the tests answers (socketserver)."""
+SERVED_S = 10.0
+"""For such a thread of an earlier test to see that its client is gone, and to close its end: a bound, no measure."""
 GRACE_S = 0.1
 """How long an answer that is owed is waited for, by those who can do with a new worker."""
 
@@ -68,8 +73,11 @@ def open_files(pid: int | str = "self") -> dict[int, str]:
 
 
 def own_files() -> dict[int, str]:
-    """What each open file of this process is, once nothing of earlier tests waits to be collected: to compare with."""
+    """What each open file of this process is, once no file of earlier tests waits to be closed: to compare with."""
     gc.collect()
+    for thread in threading.enumerate():
+        if SERVED in thread.name:
+            thread.join(SERVED_S)
     return open_files()
 
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
+from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
@@ -115,7 +117,7 @@ def _watch(appliance: Appliance, view: View, *, seconds: float | None, console: 
     Thread(target=work, name="appliance", daemon=True).start()
     deadline_s = None if seconds is None else appliance.clock.monotonic_s() + seconds
     try:
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), _interrupted_once():
             if console.is_terminal:
                 with Live(get_renderable=view.render, console=console, refresh_per_second=REFRESH_HZ, screen=False):
                     _until(deadline_s, appliance, ended)
@@ -124,11 +126,30 @@ def _watch(appliance: Appliance, view: View, *, seconds: float | None, console: 
                     console.print(view.line(), soft_wrap=True)
     finally:
         stop.set()
-        until_s = appliance.clock.monotonic_s() + STOP_TIMEOUT_S
-        while not ended.is_set() and (left_s := until_s - appliance.clock.monotonic_s()) > 0:
-            with contextlib.suppress(KeyboardInterrupt):  # pressed once more: it is ending
-                ended.wait(left_s)
+        ended.wait(STOP_TIMEOUT_S)
     return codes[0] if codes else EXIT_BUG
+
+
+@contextlib.contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt here, once. From then on, and after this, it changes nothing: it is ending.
+
+    It stays so until the process has ended: there is nothing after the demo that it should interrupt.
+    """
+    ours = current_thread() is main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:  # and nobody has it ignored, as in the background of a shell
+        signal.signal(signal.SIGINT, _interrupted)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _interrupted(number: int, _frame: FrameType | None) -> None:
+    """Ctrl-C was pressed for the first time."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _until(deadline_s: float | None, appliance: Appliance, ended: Event, *, at_most_s: float | None = None) -> bool:

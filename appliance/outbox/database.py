@@ -21,6 +21,10 @@ CACHE_SIZE_BYTES = 512 * 1024
 """Of each connection."""
 BUSY_TIMEOUT_S = 0.25
 """Longest wait for a foreign process that has the file locked; our own writers take turns before they come here."""
+_MAGIC = b"SQLite format 3\x00"
+_VERSIONS = b"\x02\x02"
+"""What follows the page's size in the header: to write the file one must know of logs, and to read it (SQLite file
+format, section 1.3.3). With anything else SQLite works without a log, or does not write."""
 
 SCHEMA = f"""
 PRAGMA page_size = {PAGE_SIZE_BYTES};
@@ -128,6 +132,20 @@ def create(file: Path) -> None:
             connection.close()
         fsync(file)
         fsync_folder(file)
+
+
+def inspect_versions(file: Path) -> None:
+    """Look whether SQLite will use a log. Only while nothing is connected: closing a file gives up all locks on it.
+
+    Raises:
+        DamagedError: it will not.
+        OSError: callers are inside ``converting``.
+    """
+    with file.open("rb") as stream:
+        magic, _, versions = stream.read(len(_MAGIC)), stream.read(2), stream.read(len(_VERSIONS))
+    if magic == _MAGIC and versions != _VERSIONS:  # what is no database at all SQLite says itself
+        msg = f"the header's versions are {versions.hex(' ')}, not {_VERSIONS.hex(' ')}"
+        raise DamagedError(msg)
 
 
 def inspect(connection: sqlite3.Connection) -> Totals:

@@ -9,7 +9,7 @@ from threading import Lock
 from appliance.config import OutboxConfig
 from appliance.core.types import Priority
 from appliance.outbox.bounds import make_room
-from appliance.outbox.database import INSERT, REPLACE, Totals, connect, create, inspect, write_totals
+from appliance.outbox.database import INSERT, REPLACE, Totals, connect, create, inspect, inspect_versions, write_totals
 from appliance.outbox.errors import READING_ERRORS, DamagedError, UnavailableError, converting
 from appliance.outbox.files import fsync_folder, remove, salvaging
 from appliance.outbox.row import COLUMNS, DeadLetter, Row, from_values, to_values
@@ -46,6 +46,7 @@ class Store:
         with ExitStack() as opening, converting():
             if not file.exists():
                 _make(file)
+            inspect_versions(file)
             # First opened is last closed: SQLite copies the log at the last closing, and only this one fsyncs.
             checkpointing = opening.enter_context(closing(connect(file, synchronous="FULL")))
             self._writing = opening.enter_context(closing(connect(file, synchronous="OFF")))

@@ -8,10 +8,21 @@ from threading import Event, Thread
 
 import pytest
 
+from appliance.adapters import mqtt_session
 from appliance.errors import BrokerError
 from appliance.ports import Acknowledged, Link, LinkEvent, Lost, Received
 from tests.contract.link_benches import WILL, Bench, PahoBench, SimulatedBench
 from tests.waiting import eventually
+
+WOKEN_S = 15.0
+"""For a poll to end that was woken; one that was not lasts ``POLL_S``."""
+POLL_S = 60.0
+
+
+@pytest.fixture
+def _long_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No poll ends by itself while the test waits."""
+    monkeypatch.setattr(mqtt_session, "POLL_MAX_S", POLL_S)
 
 
 @pytest.fixture(
@@ -151,6 +162,7 @@ def test_poll_returns_with_nothing_when_nothing_happens(bench: Bench) -> None:
     assert bench.link.poll(0.02) == []
 
 
+@pytest.mark.usefixtures("_long_polls")
 @pytest.mark.parametrize("connected", [True, False])
 def test_wake_ends_a_poll_with_and_without_a_session(bench: Bench, connected: bool) -> None:  # noqa: FBT001 - a parameter of the table
     if connected:
@@ -159,9 +171,8 @@ def test_wake_ends_a_poll_with_and_without_a_session(bench: Bench, connected: bo
     ended = Event()
 
     def poll_long() -> None:
-        # Many long polls: whatever bound a single one has, only a wake ends all of them in time.
         for _ in range(3):
-            bench.link.poll(60.0)
+            bench.link.poll(POLL_S)
         ended.set()
 
     thread = Thread(target=poll_long, daemon=True)
@@ -171,10 +182,11 @@ def test_wake_ends_a_poll_with_and_without_a_session(bench: Bench, connected: bo
         bench.link.wake()
         return ended.wait(0.005)
 
-    eventually(wake_until_ended, within_s=2.0)
-    thread.join(2.0)
+    eventually(wake_until_ended, within_s=WOKEN_S)
+    thread.join(WOKEN_S)
 
 
+@pytest.mark.usefixtures("_long_polls")
 def test_a_wake_before_the_poll_is_not_forgotten(bench: Bench) -> None:
     bench.start()
     bench.link.connect([])
@@ -182,13 +194,13 @@ def test_a_wake_before_the_poll_is_not_forgotten(bench: Bench) -> None:
     ended = Event()
 
     def poll_once() -> None:
-        bench.link.poll(60.0)
+        bench.link.poll(POLL_S)
         ended.set()
 
     thread = Thread(target=poll_once, daemon=True)
     thread.start()
-    assert ended.wait(0.9)  # less than the longest single wait of the adapter
-    thread.join(2.0)
+    assert ended.wait(WOKEN_S)
+    thread.join(WOKEN_S)
 
 
 @pytest.mark.parametrize("connected", [True, False])

@@ -398,8 +398,8 @@ def test_a_line_that_is_silent_or_garbled_is_a_dead_sensor_with_advice(line: Ser
     line.write(b"\ngarbage\n" * 5)
     with pytest.raises(SensorError, match=r"no samples for 0\.2 s; is the sender running, and is the baud rate 115200"):
         sensor.capture(0.2)
+    eventually(lambda: bad_samples(context, "bad_line") > 0)
     sensor.close()
-    assert bad_samples(context, "bad_line") > 0
 
 
 def test_an_unplugged_line_is_lost_after_what_it_still_said(line: SerialLine) -> None:
@@ -549,11 +549,19 @@ def test_a_loop_that_is_late_gets_the_newest_window_of_a_live_source(tmp_path: P
     write_iio(tmp_path, ATTRIBUTES)
     sensor, context = from_iio(tmp_path, "adxl345", ["temp"])
     sensor.open()
-    first = sensor.capture(PATIENCE_S)
-    eventually(lambda: context.clock.monotonic_s() > first.captured_s + 0.3)
-    late = sensor.capture(PATIENCE_S)
+    seqs = [sensor.capture(PATIENCE_S).seq]
+
+    def late() -> bool:
+        """Whether the loop was late enough: on a busy machine the reader is late itself, and there are few windows."""
+        before, until_s = dropped(context, "superseded"), context.clock.monotonic_s() + 0.3
+        eventually(lambda: context.clock.monotonic_s() > until_s)
+        seqs.append(sensor.capture(PATIENCE_S).seq)
+        skipped = seqs[-1] - seqs[-2] - 1
+        assert dropped(context, "superseded") - before == skipped
+        return skipped > 5
+
+    eventually(late)
     sensor.close()
-    assert dropped(context, "superseded") == late.seq - first.seq - 1 > 5
 
 
 def lost(sensor: Samples, timeout_s: float) -> str:

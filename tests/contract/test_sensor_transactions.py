@@ -9,7 +9,8 @@ from threading import Thread
 
 import pytest
 
-from appliance.adapters.sensors.request_session import ANSWERS_WAITING_MAX, JOIN_TIMEOUT_S
+from appliance.adapters.sensors import request_session
+from appliance.adapters.sensors.request_session import ANSWERS_WAITING_MAX
 from appliance.adapters.sensors.transactions import Transactions
 from appliance.config import MqttConfig, TransactionsConfig
 from appliance.core.types import Decision, Frame, FrameKind, OutcomeState, Prediction, Provenance, ReplyAddress
@@ -23,6 +24,9 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.broker
 TOPIC = "edge/node/suite/request"
 PATIENCE_S = 10.0
+NOT_HELD_UP_S = 15.0
+"""For what does not wait for a frozen broker; what does waits for ever, or for ``FROZEN_S``."""
+FROZEN_S = 60.0
 GOOD = b'{"id": "t-1", "amount": 12.5}'
 
 
@@ -239,21 +243,24 @@ def test_who_still_waits_when_the_appliance_stops_is_told_so(
 
 
 def test_a_frozen_broker_holds_up_neither_the_answer_nor_close_and_what_waits_is_bounded(
-    mosquitto: Mosquitto, sensor: Transactions, terminal: CardTerminal, context: SensorContext
+    mosquitto: Mosquitto,
+    sensor: Transactions,
+    terminal: CardTerminal,
+    context: SensorContext,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(request_session, "JOIN_TIMEOUT_S", FROZEN_S)
     terminal.ask(TOPIC, GOOD)
     frame = sensor.capture(PATIENCE_S)
     mosquitto.pause()
-    slowest_s = 0.0
+    started_s = time.monotonic()
     for _ in range(ANSWERS_WAITING_MAX + 100):
-        started_s = time.monotonic()
         sensor.respond(frame, decided(frame))
-        slowest_s = max(slowest_s, time.monotonic() - started_s)
-    assert slowest_s < 1.0
+    assert time.monotonic() - started_s < NOT_HELD_UP_S
     assert requests(context, "unsent") > 0
     started_s = time.monotonic()
     sensor.close()
-    assert time.monotonic() - started_s < JOIN_TIMEOUT_S + 1.0
+    assert time.monotonic() - started_s < NOT_HELD_UP_S
     assert recorded(context).value("edge_abandoned_threads_total", what="transactions") == 0
     mosquitto.resume()
 

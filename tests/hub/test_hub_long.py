@@ -18,7 +18,7 @@ from appliance.hub.pin import pin
 from tests.hub.hubs import Shop, copied, offered, retrained, seen
 from tests.model_folders import FRAUD, HEARTBEAT, MACHINE, PERSON
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MODEL = "tiny-uint8"
 
 

@@ -50,19 +50,21 @@ class Bench:
         return self.meter.value("edge_backend_active", model="tiny-uint8", backend=backend)
 
 
-def make_bench(*, auto_advance: bool = True, model: Model = MODEL, open_s: float = 0.0) -> Bench:
+def make_bench(
+    *, auto_advance: bool = True, model: Model = MODEL, open_s: float = 0.0, deadline_s: float = DEADLINE_S
+) -> Bench:
     clock = ManualClock(auto_advance=auto_advance)
     meter = RecordingMeter(clock)
     tpu = ScriptedBackend(CpuBackend(), clock, name="tpu", open_s=open_s, slow_s=0.2)
     cpu = ScriptedBackend(CpuBackend(), clock, name="cpu")
-    inference = Inference(model, (tpu, cpu), clock, meter, deadline_s=DEADLINE_S, probe_interval_s=INTERVAL_S)
+    inference = Inference(model, (tpu, cpu), clock, meter, deadline_s=deadline_s, probe_interval_s=INTERVAL_S)
     return Bench(tpu, cpu, clock, meter, inference)
 
 
 @contextmanager
-def running(*, auto_advance: bool = True) -> Iterator[Bench]:
+def running(*, auto_advance: bool = True, deadline_s: float = DEADLINE_S) -> Iterator[Bench]:
     """A bench on which both backends serve."""
-    bench = make_bench(auto_advance=auto_advance)
+    bench = make_bench(auto_advance=auto_advance, deadline_s=deadline_s)
     bench.inference.open()
     bench.inference.probe()
     assert bench.serve() == ("tpu", False)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from appliance.board import Board
@@ -12,7 +12,7 @@ from appliance.config import MqttConfig, OutboxConfig
 from appliance.core.types import Message
 from appliance.outbox import Outbox
 from appliance.publisher import Publisher
-from appliance.sim.clock import ManualClock
+from appliance.sim.clock import LOOK_S, ManualClock
 from appliance.sim.link import Delivered, SimulatedBroker, SimulatedLink
 from appliance.sim.meter import RecordingMeter
 from tests.waiting import eventually
@@ -27,13 +27,45 @@ BIRTH = "homeassistant/status"
 COMMAND = "edge/n1/cmd"
 SYNC_INTERVAL_S = 1.0
 ALMOST_ONE = 1.0 - 2**-53
+STEP_S = 1e-6
+"""The shortest wait: where sums of times are rounded, the publisher waits for nothing until time goes on."""
+UNTIL_TIMEOUT_S = 60.0
+"""For what must come, in real seconds: on a busy machine the publisher is slow to follow."""
+
+
+class FollowedClock(ManualClock):
+    """Knows who has nothing to do before time goes on: time that passes meanwhile nobody has missed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()
+        self._waits: list[tuple[Event, float]] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for what has not come yet; not those that are about to go on."""
+        now_s = self.monotonic_s()
+        with self._lock:
+            return sum(not event.is_set() and now_s < until_s for event, until_s in self._waits)
+
+    def wait(self, event: Event, timeout_s: float) -> bool:
+        wait = event, self.monotonic_s() + max(timeout_s, STEP_S)
+        with self._lock:
+            self._waits.append(wait)
+        try:
+            while self.monotonic_s() < wait[1] and not event.wait(LOOK_S):
+                """Time stands still."""
+        finally:
+            with self._lock:
+                self._waits.remove(wait)
+        return event.is_set()
 
 
 class Bench:
     """A publisher on a thread, and everything around it."""
 
     def __init__(self, folder: Path, *, attempts_max: int = 3, jitter: float = 0.0, **mqtt: float) -> None:
-        self.clock = ManualClock()
+        self.clock = FollowedClock()
         self.meter = RecordingMeter(self.clock)
         self.broker = SimulatedBroker()
         self.config = MqttConfig.model_validate({"inflight_max": 4, **mqtt})
@@ -74,14 +106,17 @@ class Bench:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def until(self, condition: Callable[[], object], *, advance_s: float = 0.0) -> None:
-        """Wait for something; let time pass meanwhile."""
+    def until(
+        self, condition: Callable[[], object], *, advance_s: float = 0.0, within_s: float = UNTIL_TIMEOUT_S
+    ) -> None:
+        """Wait for something; let time pass meanwhile, no faster than the publisher can follow."""
 
         def probe() -> object:
-            self.clock.advance(advance_s)
+            if self.clock.waiting:
+                self.clock.advance(advance_s)
             return condition()
 
-        eventually(probe)
+        eventually(probe, within_s=within_s)
 
     def turn(self) -> None:
         """Let the publisher look around once more, and do what it finds to do."""

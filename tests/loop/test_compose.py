@@ -1,5 +1,6 @@
 """From a configuration to a wired appliance: what is shared, what is proven first, and what a failed start leaves."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +23,13 @@ from appliance.sim.backend import ScriptedBackend
 from appliance.sim.clock import ManualClock
 from appliance.sim.sensor import Lose, Rest, ScriptedTerminal, Step
 from appliance.supervise import EXIT_OK
-from tests.broker import free_port
 from tests.channels import GREEN, RED, show
 from tests.model_folders import CARD, TINY, VIBRATION
 
 NOBODY_LISTENS = 9
 FRAMES = 20
+FRAME_AGE_MAX_S = 60.0
+"""No frame is so old before it is judged, on however busy a machine."""
 
 
 def recording(folder: Path) -> Path:
@@ -39,14 +41,15 @@ def recording(folder: Path) -> Path:
 
 
 def config(folder: Path, *channels: str, model: Path = TINY, **sections: dict[str, Any]) -> Config:
-    """Channels that play the recording as fast as they are asked, with no broker."""
+    """Channels that play the recording as fast as they are asked, with no broker, and judge no frame too old for it."""
     rule = {"name": "red", "labels": ["red"], "threshold": 0.5}
     sensor = {"kind": "replay", "file": str(recording(folder)), "speed": "fast"}
+    channel = {"model": "tiny", "sensor": sensor, "rules": [rule], "frame_age_max_s": FRAME_AGE_MAX_S}
     tree: dict[str, Any] = {
         "node": {"id": "n1", "state_dir": str(folder / "state")},
         "mqtt": {"port": NOBODY_LISTENS, "connect_timeout_s": 0.1},
         "models": {"tiny": {"folder": str(model)}},
-        "channels": {name: {"model": "tiny", "sensor": sensor, "rules": [rule]} for name in channels or ("gate",)},
+        "channels": dict.fromkeys(channels or ("gate",), channel),
         **sections,
     }
     return configuration.parse(tree, text="", file=folder / "appliance.toml")
@@ -127,13 +130,10 @@ def test_two_appliances_on_one_state_directory_are_one_too_many(tmp_path: Path) 
 def test_a_metrics_port_that_is_taken_is_told_and_ends_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    port = free_port()
-    health = {"metrics_port": port}
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    second.mkdir()
-    with built(config(first, health=health)), built(config(second, health=health)):
-        """Both are there."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with built(config(tmp_path, health={"metrics_port": port})):
+            """It is there."""
     told = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
     [reason] = [each["reason"] for each in told if each["event"] == "metrics are not served"]
     assert f"127.0.0.1:{port} cannot be had" in reason

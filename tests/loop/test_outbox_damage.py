@@ -93,6 +93,18 @@ def test_what_can_be_read_of_a_file_damaged_before_start_is_saved(
         assert len(_serves_on(made, damage(good))) >= saved_min
 
 
+@pytest.mark.parametrize(("place", "value"), [(18, 3), (19, 0), (19, 1)])
+def test_a_header_with_which_sqlite_would_keep_no_log_or_write_nothing_is_damage_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: int, value: int
+) -> None:
+    with bench(tmp_path) as made:
+        damaged = bytearray(_filled(made))
+        damaged[place] = value
+        assert _serves_on(made, bytes(damaged)) == list(range(ROWS))
+    (told,) = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    assert (told["event"], told["messages_saved"], told["messages_lost"]) == ("outbox damaged, set aside", ROWS, 0)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a database", bytes(5000), b"SQLite format 3\x00" + bytes(2000)])
 def test_a_file_without_anything_in_it_is_kept_too(tmp_path: Path, content: bytes) -> None:
     with bench(tmp_path) as made:

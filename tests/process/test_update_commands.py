@@ -25,6 +25,9 @@ pytestmark = pytest.mark.slow
 Update = Callable[..., Ended]
 V2_LARGE = sample("2.0.0", size_bytes=400_000)
 STALLED_S = 60.0
+"""For a run to come to where the server stops: a bound, no measure."""
+READS_S = 60.0
+"""For a run to wait for more, while another one is started and has ended beside it."""
 
 
 @pytest.fixture
@@ -112,7 +115,7 @@ def test_a_device_without_a_server_has_nothing_to_do_until_a_stick_comes(
 def test_killed_in_the_middle_of_a_fetch_it_goes_on_at_that_byte(tmp_path: Path, hub: Hub) -> None:
     hub.publish(V2_LARGE)
     with StallingServer(hub.files()) as server:
-        file = device(tmp_path / "device", V1, hub.repository.root_bytes(), url=server.url)
+        file = device(tmp_path / "device", V1, hub.repository.root_bytes(), url=server.url, timeout_s=READS_S)
         server.stall_after_bytes = 300_000
         process = started("run", "--config", file)
         assert server.stalled.wait(STALLED_S)

@@ -141,8 +141,7 @@ class TestStartAndEnd:
     def test_its_engine_says_what_it_is_made_of(self) -> None:
         assert _well().facts["runtime"] in {"ai_edge_litert", "tflite_runtime"}
 
-    def test_an_engine_that_is_not_there_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("appliance.adapters.backends.worker.LAST_WORDS_S", LONG_S)
+    def test_an_engine_that_is_not_there_is_named(self) -> None:
         worker = Worker("tests.nowhere:Engine", {}, name="tpu")
         try:
             with pytest.raises(BackendError, match=r"^tpu: No module named 'tests\.nowhere'$"):
@@ -186,10 +185,7 @@ class TestStartAndEnd:
                 with pytest.raises(BackendError, match="worker: closed"):
                     ask()
 
-    def test_a_library_that_talks_without_end_is_not_held_up_and_its_last_words_are_heard(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("appliance.adapters.backends.worker.LAST_WORDS_S", LONG_S)
+    def test_a_library_that_talks_without_end_is_not_held_up_and_its_last_words_are_heard(self) -> None:
         with hired(f"{ENGINES}:Talkative") as worker:
             number = worker.load(TWINS_SIGNATURE, TWINS_BYTES, START_S)
             zero = np.zeros((1, 2), np.float32)

@@ -41,6 +41,8 @@ SHORT_S = 0.05
 """A deadline that a hang misses."""
 LATE_S = 0.3
 """How late a late answer is: after ``SHORT_S`` for certain, and before ``LONG_S``."""
+LATER_S = 2.0
+"""How late one is that somebody else is still to wait for, and to give up."""
 ASKED = tensor(1)
 
 
@@ -49,12 +51,6 @@ def tpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedTpu]:
     made = SimulatedTpu(tmp_path_factory.mktemp("bus"))
     yield made
     made.close()
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for the end of a process as long as it takes on a busy machine: its signal is in the message then."""
-    monkeypatch.setattr(worker_module, "LAST_WORDS_S", LONG_S)
 
 
 def _obeyed(script: Script) -> None:
@@ -218,7 +214,7 @@ class TestLateAnswer:
 
     def test_leaves_those_who_wait_for_their_turn_a_bound_of_their_own(self, tpu: SimulatedTpu) -> None:
         worker = tpu.worker()
-        tpu.script.then(Act.LATE, LATE_S)
+        tpu.script.then(Act.LATE, LATER_S)
         with ThreadPoolExecutor(1) as threads:
             first = threads.submit(worker.invoke, 0, tensor(4), LONG_S)
             _obeyed(tpu.script)

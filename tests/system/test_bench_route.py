@@ -9,6 +9,7 @@ import pytest
 import tomli_w
 from rich.console import Console
 
+from appliance.adapters.backends import worker
 from appliance.adapters.edgetpu import EdgeTpu
 from appliance.adapters.model_folder import read_model
 from appliance.adapters.route_file import RouteFile
@@ -24,9 +25,16 @@ from appliance.sim.tpu_bus import SimulatedTpuBus
 from appliance.sim.tpu_script import Act, Script
 from tests.command import Command
 from tests.model_folders import TINY
+from tests.workers import LONG_S
 
 OK, WRONG = 0, 78
 ROUNDS = 3
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the end of a process as long as it takes on a busy machine: its signal is in the message then."""
+    monkeypatch.setattr(worker, "LAST_WORDS_S", LONG_S)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Several channels in one process: what happens to one does not happen to the others."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +15,13 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.broker
 
-RATE_HZ = 50.0
-RATIO_MIN = 0.8
-"""Of the live channel's decisions beside a dead one, over those of the rate at which its sensor delivers."""
+RATE_HZ = 10.0
+REOPEN_S = 0.8
+"""From one attempt to open the dead sensor to the next, at least: eight frames of the live channel."""
 REOPENS = 6
+RATIO_MIN = 0.5
+"""Of the live channel's decisions beside a dead one, over those of the rate at which its sensor delivers; one that
+waits for the other's attempts makes a quarter. Both are counted, and nothing is timed: a busy machine holds up both."""
 
 
 def watching(pictures: Path) -> Section:
@@ -28,8 +30,8 @@ def watching(pictures: Path) -> Section:
         "model": "tiny",
         "sensor": {"kind": "camera", "source": str(pictures), "repeat": True},
         "rules": [{"name": "red", "labels": ["red"], "threshold": 0.5}],
-        "reopen_min_s": 0.1,
-        "reopen_max_s": 0.2,
+        "reopen_min_s": REOPEN_S,
+        "reopen_max_s": REOPEN_S,
     }
 
 
@@ -73,11 +75,11 @@ def pair(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[Pair]:
 
 def test_a_dead_sensor_is_told_once_harms_no_other_channel_and_comes_back_by_itself(pair: Pair) -> None:
     eventually(lambda: pair.counted("edge_decisions_total", "yard") >= 10)
+    before = pair.counted("edge_decisions_total", "yard")
     reopens = pair.counted("edge_sensor_reopens_total", "gate")
-    before, before_s = decided(pair)
     eventually(lambda: pair.counted("edge_sensor_reopens_total", "gate") >= reopens + REOPENS)
-    after, after_s = decided(pair)
-    assert after - before > RATIO_MIN * RATE_HZ * (after_s - before_s), "the live channel keeps its rate"
+    decided = pair.counted("edge_decisions_total", "yard") - before
+    assert decided > RATIO_MIN * RATE_HZ * REOPEN_S * (REOPENS - 1), "the live channel keeps its rate"
 
     eventually(lambda: pair.availability("gate") == ["offline"])
     assert pair.availability("yard") == ["online"]
@@ -100,8 +102,3 @@ def test_a_dead_sensor_is_told_once_harms_no_other_channel_and_comes_back_by_its
     eventually(lambda: pair.availability("gate") == ["offline", "online", "offline"])
     assert pair.availability("yard") == ["online"]
     assert pair.device.runs
-
-
-def decided(pair: Pair) -> tuple[float, float]:
-    """How many decisions the live channel has made, and when that was asked."""
-    return pair.counted("edge_decisions_total", "yard"), time.monotonic()

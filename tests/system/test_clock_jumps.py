@@ -19,8 +19,8 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.broker
 
 NOW_UTC = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
-MOMENT_S = 2.0
-"""Longer than a decision takes on a busy machine, far less than a jump."""
+MOMENT_S = 60.0
+"""Longer than a decision takes on a busy machine, frames being good for half of it; far less than a jump."""
 FIFTY_YEARS_UTC = NOW_UTC + timedelta(days=365.25 * 50)
 BEGINNING_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 RATE_HZ = 50.0
@@ -103,13 +103,13 @@ def test_a_wall_clock_that_jumps_stalls_nothing_deletes_nothing_and_is_not_belie
                 assert all(is_told(event["ts"], None if known is ClockState.UNSYNCED else utc) for event in found)
                 assert not any(event["historical"] for event in found)
                 eventually(lambda fed=fed: watchdog.fed > fed)  # type: ignore[misc] # mypy cannot infer a lambda's default
-                assert appliance.counted("edge_clock_state", state=known.value) == 1
+                eventually(lambda known=known: appliance.counted("edge_clock_state", state=known.value) == 1)  # type: ignore[misc] # as above
             decisions = appliance.decisions("desk")
         assert appliance.exit_code == 0
-        total = eventually(lambda: len(subscriber.events("desk")) >= len(decisions) and len(subscriber.events("desk")))
+        eventually(lambda: len(subscriber.events("desk")) >= len(decisions))
     assert {decision.outcome_state.value for decision in decisions} == {"result"}
     events = subscriber.events("desk")
-    assert [event["seq"] for event in events] == list(range(1, total + 1)), "order kept, and none missing"
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1)), "order kept, and none missing"
     assert [event["mono_ns"] for event in events] == sorted(event["mono_ns"] for event in events)
     assert appliance.counted("edge_spool_dropped_total") == 0
     assert all(each.json["channels_failed"] == 0 for each in subscriber.heard(f"{BASE}/status"))

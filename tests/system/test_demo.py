@@ -29,6 +29,8 @@ ROWS, COLUMNS = 60, 120
 STACKS_CHARACTERS = 6000
 """What is shown of one that did not end: the stacks of its threads, and what it drew last."""
 CTRL_C = b"\x03"
+LOCAL_FLAGS = 3
+"""Of a terminal's attributes, the place of these (termios)."""
 UPPER_HALF = "▀"
 EXAMPLES = ("people-walking", "fraud", "heartbeat", "machine")
 MODELS = ("person", "fraud", "heartbeat", "machine")
@@ -79,10 +81,13 @@ class Terminal:
         self.children = children_of(self.process.pid)
         os.write(self.master, keys)
 
-    def end(self) -> int:
-        """Wait for the end, reading all the while: a full terminal would block it. What hangs says where."""
+    def end(self, keys: bytes = b"") -> int:
+        """Wait for the end, typing ``keys`` and reading all the while: a full terminal would block it.
+
+        What hangs says where.
+        """
         try:
-            self._ended(TIMEOUT_S)
+            self._ended(TIMEOUT_S, keys)
         except AssertionError:
             self.process.send_signal(signal.SIGABRT)  # Python's fault handler then tells where each thread stands
             self._ended(TIMEOUT_S)
@@ -90,8 +95,14 @@ class Terminal:
         self.text()
         return self.process.wait()
 
-    def _ended(self, within_s: float) -> None:
-        eventually(lambda: self.text() is not None and self.process.poll() is not None, within_s=within_s)
+    def _ended(self, within_s: float, keys: bytes = b"") -> None:
+        def has() -> bool:
+            with contextlib.suppress(OSError):  # the other side is closed
+                os.write(self.master, keys)
+            self.text()
+            return self.process.poll() is not None
+
+        eventually(has, within_s=within_s)
 
 
 def plain(text: str) -> str:
@@ -108,6 +119,9 @@ def children_of(pid: int) -> list[int]:
 def terminal() -> Iterator[Terminal]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    kept = termios.tcgetattr(slave)
+    kept[LOCAL_FLAGS] |= termios.NOFLSH  # Ctrl-C is to take nothing with it that was drawn and is not yet read
+    termios.tcsetattr(slave, termios.TCSANOW, kept)
     os.set_blocking(master, False)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
     command = [
@@ -182,9 +196,7 @@ def test_in_a_terminal_it_draws_what_it_sees_and_ctrl_c_ends_it_cleanly() -> Non
             assert shown in drawn
         assert re.search(r"mosquitto_sub -h 127\.0\.0\.1 -p \d+ -t 'edge/#' -v|amqtt_sub --url mqtt://127", drawn)
         screen.type(CTRL_C)
-        eventually(lambda: SHOW_CURSOR in screen.text() or screen.process.poll() is not None)
-        os.write(screen.master, CTRL_C)  # who presses it once more ends nothing in the middle
-        assert screen.end() == DELIVERED
+        assert screen.end(CTRL_C) == DELIVERED, "who presses it again and again ends nothing in the middle"
         text = screen.text()
         assert "received back over the broker" in plain(text)
         assert "Traceback" not in text

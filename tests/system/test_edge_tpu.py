@@ -28,6 +28,9 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.broker
 
+INVOKE_S = 2.0
+"""A deadline that a sound Edge TPU does not miss on a busy machine, frame after frame; frames are good for longer."""
+
 
 @dataclass
 class Gate:
@@ -66,7 +69,7 @@ def gate(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[Gate]:
 
     model = folder_with(TINY, tmp_path / "models", {EDGETPU_FILE: as_if_compiled((TINY / "model.tflite").read_bytes())})
     made = config(tmp_path, mosquitto.port, {"lamp": lamp(tmp_path / "lamp.npz")})
-    made["models"] = {"tiny": {"folder": str(model), "backends": ["tpu", "cpu"], "invoke_deadline_s": 0.3}}
+    made["models"] = {"tiny": {"folder": str(model), "backends": ["tpu", "cpu"], "invoke_deadline_s": INVOKE_S}}
     with (
         mosquitto_sub(tmp_path, mosquitto, "sub") as subscriber,
         Running(parsed(made, tmp_path), Parts(make_tpu=make_tpu)) as running,

@@ -14,7 +14,7 @@ from appliance.trust.state import Stage
 from tests.model_folders import FRAUD, HEARTBEAT, MACHINE, PERSON, TINY
 from tests.system.device import NODE, ROOT
 from tests.system.running import Running, parsed
-from tests.system.scenes import lamp
+from tests.system.scenes import PATIENT, lamp
 from tests.updates import laid_ready, newer
 from tests.waiting import eventually
 
@@ -36,6 +36,7 @@ def example(name: str, folder: Path) -> dict[str, Any]:
         source = sensor["source"] if isinstance(sensor.get("source"), dict) else sensor
         key = "file" if "file" in source else "source"
         source |= {key: str(EXAMPLES / source[key]), "repeat": True}
+        channel.update(PATIENT)
     return with_updates(tree, folder)
 
 

@@ -21,7 +21,8 @@ from tests.waiting import eventually
 
 DISK = "8m"
 """Room for the outbox's log, which is cut at 4 MiB, and no more."""
-ALERTS = 400
+ALERTS = 1200
+"""Twelve seconds of them: the disk is full, and has room again, long before the last."""
 BACKLOG = 100_000
 PATIENCE_RATIO = 5.0
 """How much longer a start may take with a backlog; reading it all would make it some fifty times as long."""

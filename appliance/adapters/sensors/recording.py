@@ -5,6 +5,7 @@ a recording may come with a bug report from anywhere.
 """
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ TEXT_BYTES_MAX = 64
 """Longest word, as bytes of UTF-32: 16 characters."""
 _FOREIGN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 """What zipfile and NumPy raise on files that are not what they say; RuntimeError for features that zipfile lacks."""
+_HEADER_ERRORS = (tokenize.TokenError, SyntaxError, TypeError)
+"""What NumPy raises beside on a header that is damaged: it reads one as a piece of Python."""
 
 
 @contextmanager
@@ -72,12 +75,17 @@ class Rows:
         if version not in read_header:
             msg = f"array {self._name!r} has the format {version}, known are 1.0 and 2.0"
             raise ValueError(msg)
-        self._shape, self._fortran, self.dtype = read_header[version](stream)
+        try:
+            self._shape, self._fortran, self.dtype = read_header[version](stream)
+        except _HEADER_ERRORS as error:
+            msg = f"array {self._name!r} has a damaged header ({error.args[0]}); copy the file again or record anew"
+            raise ValueError(msg) from error
         return stream
 
     def _check(self) -> None:
         """Refuse what is no plain array of bounded rows."""
-        if self.dtype.hasobject or self._fortran or not self._shape:
+        plain = not self.dtype.hasobject and self.dtype.subdtype is None
+        if not plain or self._fortran or not self._shape or min(self._shape) < 0:
             msg = f"array {self._name!r} must be rows of plain numbers in C order"
             raise ValueError(msg)
         self.count, *shape = self._shape
