@@ -104,8 +104,9 @@ class CardTerminal:
         self._answers_on = answers_on
         self._ready = Event()
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-        self._client.on_message = lambda _client, _data, message: self.answers.append(message)
-        self._client.on_subscribe = lambda *_: self._ready.set()
+        answers, ready = self.answers, self._ready  # no circle: only by its count paho closes its sockets in time
+        self._client.on_message = lambda _client, _data, message: answers.append(message)
+        self._client.on_subscribe = lambda *_: ready.set()
         self._client.connect("127.0.0.1", port)
         self._client.subscribe("terminal/#", qos=1)
         self._client.loop_start()
