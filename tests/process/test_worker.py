@@ -52,7 +52,7 @@ ROUNDS = 25
 
 @cache
 def _well() -> Worker:
-    """One worker for the tests that leave it as it was; ends with the last of them."""
+    """One worker for the tests that leave it as it was; ends with the last of them, before those of another file."""
     worker = Worker(CPU, {})
     worker.start(START_S)
     return worker
@@ -63,6 +63,7 @@ def _collected() -> Iterator[None]:
     yield
     if _well.cache_info().currsize:
         end(_well())
+        _well.cache_clear()  # a run in parallel may come back to this file
 
 
 @pytest.fixture(scope="module")

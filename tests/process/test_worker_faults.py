@@ -39,8 +39,8 @@ from tests.workers import (
 
 SHORT_S = 0.05
 """A deadline that a hang misses."""
-LATE_S = 0.3
-"""How late a late answer is: after ``SHORT_S`` for certain, and before ``LONG_S``."""
+LATE_S = 1.0
+"""How late a late answer is: after ``SHORT_S``, also where a busy machine looks late for it, and before ``LONG_S``."""
 LATER_S = 2.0
 """How late one is that somebody else is still to wait for, and to give up."""
 ASKED = tensor(1)

@@ -73,7 +73,7 @@ def by_name(figures: list[Figure]) -> dict[str, Figure]:
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every Edge TPU of a failover bench have longer for its answer, and a late one come later."""
-    late = failover._while_invoked(Act.LATE, DEADLINE_S + 0.1)
+    late = failover._while_invoked(Act.LATE, DEADLINE_S + 1.0)
     monkeypatch.setattr(failover, "rig", partial(rig, deadline_s=DEADLINE_S))
     monkeypatch.setattr(failover, "INVOKE_DEADLINE_S", DEADLINE_S)
     monkeypatch.setitem(failover.INJECTIONS, Act.LATE, late)
