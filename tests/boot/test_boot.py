@@ -10,7 +10,6 @@ import pytest
 
 from tests.boot.booting import booted
 from tests.boot.machine import CONFIG, HOME, HUB_PORT, STATE, STICK_UNIT, Machine
-from tests.fleet.door import FRAME_AGE_S_MAX
 from tests.fleet.fleet import TERMS, TRIES, plugged_in
 from tests.fleet.town import run
 from tests.hub.hubs import Hub, hub_in, tuned
@@ -54,7 +53,7 @@ def machine(tmp_path: Path, hub: Hub) -> Iterator[Machine]:
     """A device that watches a lamp, not started yet."""
     with booted(tmp_path / "machine", hub.public) as made:
         folder = CONFIG.parent
-        channel = lamp(made.place(folder / "lamp.npz")) | {"frame_age_max_s": FRAME_AGE_S_MAX}
+        channel = lamp(made.place(folder / "lamp.npz"))
         channel["sensor"] = {"kind": "replay", "file": str(folder / "lamp.npz"), "repeat": True}
         (made.place(folder / "root.json")).write_bytes((hub.public / "metadata" / "1.root.json").read_bytes())
         update = {"root_file": str(folder / "root.json"), "url": f"http://127.0.0.1:{HUB_PORT}"}

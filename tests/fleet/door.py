@@ -23,8 +23,6 @@ from tests.waiting import eventually
 MQTT_PORT, METRICS_PORT = 1883, 9100
 CHANNEL = "lamp"
 CRASHING = Path(__file__).parents[1] / "system" / "crashing.py"
-FRAME_AGE_S_MAX = 60.0
-"""A frame is judged however slow this machine is: what stays without an answer does so for a reason of its own."""
 WITHIN_S = 180.0
 
 
@@ -38,7 +36,7 @@ class Door:
         self._folder, self._state = folder, folder / "state"
         self._broker = Mosquitto(folder / "mosquitto", port=MQTT_PORT)
         self._dashboard = Dashboard(house, MQTT_PORT, f"edge/{name}/#")
-        watched = lamp(folder / "lamp.npz") | {"frame_age_max_s": FRAME_AGE_S_MAX}
+        watched = lamp(folder / "lamp.npz")
         tree = config(
             folder,
             MQTT_PORT,

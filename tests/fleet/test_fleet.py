@@ -23,11 +23,8 @@ RATE = "320kbit"
 """The delta takes eight seconds."""
 CUT_AT, CUT_AGAIN_AT = 0.25, 0.5
 """Shares of the delta."""
-OVERHEAD_MAX = 1.4
-"""Of what comes through the cable in all, headers, metadata, two cuts and what TCP sends twice: share of the delta.
-
-One that began anew after either cut would be beyond 1.5.
-"""
+OVERHEAD_MAX = 1.2
+"""Of what comes through the cable in all, headers, metadata and two cuts included: share of the delta."""
 DONE, LATER = 0, 75
 """Exit codes of the updater."""
 END_S = 60.0
@@ -62,8 +59,7 @@ def _a_share_takes_the_better_one_over_a_link_that_is_cut_twice(fleet: Fleet) ->
     assert share < OVERHEAD_MAX
     _commits(door, BETTER)
     starts = eventually(lambda: _starts(fleet) if len(_starts(fleet)) > 1 else [], within_s=WITHIN_S)
-    assert starts == sorted(starts), "each goes on where the one before it ended"
-    assert starts[0] < starts[-1]
+    assert starts == sorted(set(starts)), "each goes on where the one before it ended"
     assert {each.address for each in fleet.web.bundles(BETTER)} == {door.house.address}
 
 

@@ -120,6 +120,7 @@ def test_a_thousand_alerts_cost_the_card_a_bounded_number_of_bytes(tmp_path: Pat
 
     spent = cost(tmp_path, clock, RecordingMeter(), alerts=200, tick=tick)
     assert 200 * 700 < log_bytes[-round(SETTLE_INTERVAL_S) - 2] <= spent.outbox_bytes <= log_bytes[-1] < 200 * 5000
+    assert spent.kernel_bytes is None or spent.kernel_bytes < 200 * 6000
 
 
 def _opening_reads(rows: int, folder: Path) -> tuple[int, int]:

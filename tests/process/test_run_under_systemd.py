@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pytest
@@ -23,9 +22,8 @@ from tests.system.subscriber import mosquitto_sub
 from tests.waiting import eventually
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
-WATCHDOG_S = 1.0
-BUSY_S = 5.0
-"""What a busy machine may take between two feedings, beyond their half of ``WATCHDOG_S``."""
+WATCHDOG_S = 4.0
+"""Half of it, between two feedings, a busy machine may lose."""
 STALL_AFTER_S = 3.0
 """Longer than a sound channel takes for a decision on a busy machine."""
 EXIT_BUG, EXIT_CONFIG = 70, 78
@@ -106,7 +104,7 @@ def device(
 
 def test_the_manager_hears_that_it_is_ready_works_and_stops(tmp_path: Path, manager: Manager) -> None:
     with device(tmp_path, manager) as made:
-        eventually(lambda: manager.listen().count("WATCHDOG=1") >= 6)
+        eventually(lambda: manager.listen().count("WATCHDOG=1") >= 4)
         assert manager.until_ended(made, signal.SIGTERM) == 0
     heard = manager.listen()
     assert heard[0] == "READY=1"
@@ -115,8 +113,7 @@ def test_the_manager_hears_that_it_is_ready_works_and_stops(tmp_path: Path, mana
     assert "WATCHDOG=1" not in heard[heard.index("STOPPING=1") :]
     fed_s = [at_s for at_s, text in manager.heard if text == "WATCHDOG=1"]
     gaps_s = [after - before for before, after in pairwise(fed_s)]
-    assert median(gaps_s) < WATCHDOG_S
-    assert max(gaps_s) < WATCHDOG_S / 2 + BUSY_S
+    assert max(gaps_s) < WATCHDOG_S
     (first, *_) = [text for text in heard if text.startswith("STATUS=")]
     assert "2 of 2 channels work" in first
     assert "broker not connected" in first

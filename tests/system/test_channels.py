@@ -19,7 +19,7 @@ RATE_HZ = 10.0
 REOPEN_S = 0.8
 """From one attempt to open the dead sensor to the next, at least: eight frames of the live channel."""
 REOPENS = 6
-RATIO_MIN = 0.5
+RATIO_MIN = 0.8
 """Of the live channel's decisions beside a dead one, over those of the rate at which its sensor delivers; one that
 waits for the other's attempts makes a quarter. Both are counted, and nothing is timed: a busy machine holds up both."""
 

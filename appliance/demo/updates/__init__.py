@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[3]
 FOOTAGE = REPOSITORY / "examples" / "footage" / "people-walking.avi"
 COMMAND_S = 300.0
 """Longest command of the story."""
-CHAPTER_S = 240.0
+CHAPTER_S = 90.0
 """Longest wait for the device in a chapter."""
 SHORT = ("--from", "1", "--decisions", "30", "--duration", "4")
 """A trial is minutes on a device, and seconds here."""
